@@ -1,0 +1,71 @@
+# Everything a contributor or a user types. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first Python 3.11–3.13 there is; PYTHON=/path/to/python overrides it.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
+
+.PHONY: help install run test soak lint format bench locks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/uv: requirements/bootstrap.lock
+	@test -n "$(PYTHON)" || { echo "Azak needs Python 3.11, 3.12 or 3.13 on the PATH; install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@echo "→ creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+$(RUN_STAMP): $(BIN)/uv requirements/base.lock pyproject.toml
+	@echo "→ installing from requirements/base.lock"
+	@$(UV) --require-hashes -r requirements/base.lock
+	@$(UV) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements/dev.lock
+	@echo "→ installing from requirements/dev.lock"
+	@$(UV) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+install: $(RUN_STAMP) ## install into .venv from the hashed lock
+
+run: $(RUN_STAMP) ## start everything and open the Dagster UI; Ctrl-C stops it
+	@exec $(BIN)/azak up
+
+test: lint ## install, then lint, types, import rules, dbt tests and pytest
+	$(BIN)/pytest -n 2 --dist loadfile
+
+soak: $(DEV_STAMP) ## kill runs at six named steps and at 20 random moments (a quarter of an hour)
+	$(BIN)/pytest -m soak tests/integration
+
+lint: $(DEV_STAMP) ## ruff, mypy, import rules and sqlfluff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint azak_dbt/models azak_dbt/tests
+
+format: $(DEV_STAMP) ## rewrite files in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix azak_dbt/models azak_dbt/tests
+
+bench: $(DEV_STAMP) ## measure the bars of speed; results in benchmarks/results
+	$(BIN)/python -m benchmarks
+
+locks: $(BIN)/uv ## resolve the locks again after a change of pyproject.toml
+	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(COMPILE) pyproject.toml -o requirements/base.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements/base.lock -o requirements/dev.lock
+
+clean: ## remove .venv and caches; data under .azak stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache azak_dbt/target azak_dbt/logs

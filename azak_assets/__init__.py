@@ -1,0 +1,1 @@
+"""Azak: an orchestrated data-asset platform for Korean equities."""

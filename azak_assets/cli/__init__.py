@@ -1,0 +1,255 @@
+"""The `azak` command. Each subcommand is declared here and done in a module beside.
+
+Imports stay inside the commands: `azak --help` answers at once, and Dagster alone costs seconds.
+"""
+
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+app = typer.Typer(
+    help="Azak: the data-asset platform for Korean equities.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+db = typer.Typer(help="The database: migrate, look, roll back, address, stop.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of recorded data that the sandbox plays instead of its own market.", exists=True, file_okay=False
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the sandbox's own market.", min=0)]
+Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
+
+WIDTH_OF_LOGS = 140
+LOST_DATABASE = ("OperationalError", "InterfaceError", "AdminShutdown", "DagsterPostgresException")
+console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_LOGS)
+errors = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one sentence on stderr and exit code 1, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        sentences = _sentences(error)
+        if not sentences:
+            raise
+        for sentence in sentences:
+            errors.print(f"[red]✗[/] {escape(sentence)}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _sentences(error: Exception) -> list[str]:
+    """What to tell about an expected failure; empty for a defect, whose traceback is wanted.
+
+    Azak's own exceptions are sentences. Classes are known by their home and name: importing each of them here would
+    cost `azak --help` three seconds.
+    """
+    home, name = type(error).__module__, type(error).__name__
+    if home.startswith("azak_assets."):
+        return [str(error)]
+    if home.startswith("pydantic") and getattr(error, "title", "") == "Settings":
+        return [
+            f"{'.'.join(map(str, problem['loc'])).upper()}={problem['input']!r}: "
+            f"{problem['msg'].removeprefix('Value error, ')}. Set it right or unset it."
+            for problem in error.errors()  # type: ignore[attr-defined]
+        ]
+    if home.startswith(("sqlalchemy.", "psycopg", "dagster_postgres")) and name in LOST_DATABASE:
+        said = str(getattr(error, "orig", error)).splitlines()[0]
+        return [f"PostgreSQL went away ({said}): see that it runs (`azak db status`) and repeat the command."]
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return [f"{where}{error.strerror}. Free or correct it, or set AZAK_HOME to another folder."]
+    return []
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1, max=65535)] = 3000,
+    sessions: Annotated[
+        int, typer.Option(help="How many of the newest sessions to load if they are missing.", min=0, max=250)
+    ] = 20,
+    replay: Replay = None,
+    seed: Seed = 1,
+) -> None:
+    """Start everything, load the newest sessions and open the Dagster UI; Ctrl-C stops it.
+
+    Example: `azak up`, or `azak up --port 3001 --sessions 5`.
+    """
+    from azak_assets.cli.up import up as start  # noqa: PLC0415
+
+    start(console, port=port, sessions=sessions, replay=replay, seed=seed)
+
+
+@app.command()
+def run(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session (KST date).")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session (KST date).")],
+    replay: Replay = None,
+    seed: Seed = 1,
+) -> None:
+    """Materialize every asset for a range of sessions, without the UI, and print what came of it.
+
+    Example: `azak run --from 2026-11-02 --to 2026-11-06`, or with `--replay DIR` over recorded data.
+    """
+    from azak_assets.cli.run import run as materialize  # noqa: PLC0415
+
+    if not materialize(console, first=first.date(), last=last.date(), replay=replay, seed=seed):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8900,
+    replay: Replay = None,
+    seed: Seed = 1,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 inside a container.")] = "127.0.0.1",
+    until_input_closes: Annotated[bool, typer.Option("--until-input-closes", hidden=True)] = False,
+) -> None:
+    """Serve every upstream on 127.0.0.1: a seeded market, or recorded data with --replay.
+
+    Example: `azak sandbox --port 8900`, then `AZAK_SANDBOX_URL=http://127.0.0.1:8900 azak run …`.
+    """
+    from azak_assets.sandbox import serve  # noqa: PLC0415
+
+    if until_input_closes:
+        from azak_assets.cli.processes import end_when_input_closes  # noqa: PLC0415
+
+        end_when_input_closes()
+    try:
+        serve(host, port, replay, seed)
+    except OSError as error:
+        from azak_assets.cli.environment import CannotStart  # noqa: PLC0415
+
+        raise CannotStart(f"Cannot listen on {host}:{port} ({error.strerror}): choose another --port.") from error
+
+
+@app.command()
+def env() -> None:
+    """Print the variables that a plain `dagster dev` needs.
+
+    Example: `eval "$(azak env)" && dagster dev`.
+    """
+    from azak_assets.cli.environment import environment, ready_databases  # noqa: PLC0415
+    from azak_assets.settings import Settings  # noqa: PLC0415
+
+    settings = Settings()
+    settings.azak_home.mkdir(parents=True, exist_ok=True)
+    variables = environment(settings, ready_databases(settings, errors))
+    for name, value in sorted(variables.items()):
+        print(f"export {name}={shlex.quote(value)}")  # noqa: T201 - for the shell, not for people
+
+
+@app.command()
+def doctor() -> None:
+    """Show every setting, the mode, which upstream answers, the calendar's witnesses, disk and versions.
+
+    Example: `azak doctor`.
+    """
+    from azak_assets.cli.doctor import examine  # noqa: PLC0415
+
+    if not examine(console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    code: Annotated[str, typer.Argument(help="Six-character stock code, for example 005930.")],
+    replay: Replay = None,
+    seed: Seed = 1,
+) -> None:
+    """Ask every configured model about the newest article on a stock, now.
+
+    Example: `azak predict 005930`.
+    """
+    from azak_assets.cli.predict import predict as ask  # noqa: PLC0415
+
+    ask(console, code, replay=replay, seed=seed)
+
+
+def _url() -> str:
+    """The URL of Azak's database, which exists and answers."""
+    from azak_assets.settings import Settings  # noqa: PLC0415
+    from azak_assets.warehouse.database import ensure_databases  # noqa: PLC0415
+
+    settings = Settings()
+    own = settings.azak_database_url.get_secret_value() if settings.azak_database_url else None
+    return ensure_databases(settings.azak_home, own).azak
+
+
+@db.command()
+def migrate() -> None:
+    """Bring the schemas raw, text, ml and ops to the newest version. Example: `azak db migrate`."""
+    from azak_assets.cli.environment import ready_databases  # noqa: PLC0415
+    from azak_assets.settings import Settings  # noqa: PLC0415
+
+    ready_databases(Settings(), console)
+
+
+@db.command()
+def status() -> None:
+    """Show the server, the world, the current migration and the pending ones. Example: `azak db status`."""
+    from azak_assets.warehouse import database, world  # noqa: PLC0415
+
+    url = _url()
+    state = database.status(url)
+    engine = database.create_engine(url)
+    console.print(f"server     {engine.url.render_as_string()}", soft_wrap=True)
+    console.print(f"world      {(world.current(engine) if state.current else None) or 'none yet'}")
+    console.print(f"revision   {state.current or 'never migrated'} (newest {state.head})")
+    for pending in state.pending:
+        console.print(f"pending    {pending}")
+    engine.dispose()
+
+
+@db.command()
+def rollback(
+    revision: Annotated[str, typer.Argument(help="Revision to go back to; -1 for one step.")] = "-1",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: the rows of the tables that go are lost.")] = False,
+) -> None:
+    """Take the newest migration back, with the tables it made and their rows. Example: `azak db rollback --yes`."""
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    from azak_assets.cli.environment import CannotStart  # noqa: PLC0415
+    from azak_assets.warehouse import database  # noqa: PLC0415
+
+    url = _url()
+    if not yes:
+        state = database.status(url)
+        typer.confirm(f"Take back {state.current} and lose the rows of every table it made?", abort=True)
+    try:
+        database.downgrade(url, revision)
+    except CommandError as error:
+        at = database.current(url) or "the beginning"
+        raise CannotStart(
+            f"Cannot go from {at} back to {revision} ({error}): `azak db status` says where it is."
+        ) from error
+    console.print(f"[green]✓[/] at {database.current(url) or 'the beginning: nothing of Azak is left in the database'}")
+
+
+@db.command()
+def url() -> None:
+    """Print the `postgresql+psycopg://` line of the database. Example: `psql "$(azak db url | sed s/+psycopg//)"`."""
+    print(_url())  # noqa: T201 - for the shell
+
+
+@db.command()
+def stop() -> None:
+    """Stop the embedded server of this AZAK_HOME. Example: `azak db stop`."""
+    from azak_assets.settings import Settings  # noqa: PLC0415
+    from azak_assets.warehouse import server  # noqa: PLC0415
+
+    home = Settings().azak_home
+    console.print("[green]✓[/] stopped" if server.stop(home) else f"no server of {home} was running")

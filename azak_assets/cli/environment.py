@@ -1,0 +1,211 @@
+"""What every working command needs before it works: folder, sandbox, PostgreSQL, migrations, dbt manifest, environment.
+
+Belongs here: the steps that `azak up` and `azak run` share, each told to the console. Does not belong here: Dagster.
+"""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import httpx
+import sqlalchemy as sa
+from rich.console import Console
+
+from azak_assets import krx
+from azak_assets.cli.processes import Child, free_port, program, stop
+from azak_assets.krx.universe import FIRST_TRADING_DAY, SETTLED_AFTER_CLOSE
+from azak_assets.resources import World, current_world
+from azak_assets.settings import REPOSITORY, Mode, Settings
+from azak_assets.warehouse import database, server, world
+
+SANDBOX_START_S = 60
+DEFAULT_SEED = 1
+DBT_PROJECT = REPOSITORY / "azak_dbt"
+
+
+KIND_OF_WORLD = {"live": "", "seed": " (sandbox: invented data)", "replay": " (sandbox: recorded data, replayed)"}
+
+
+def newest_settled(now: datetime) -> krx.Session:
+    """The newest session whose bars are final at ``now``."""
+    return krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
+
+
+HISTORY_SESSIONS = 60
+"""Sessions of prices behind the first one that is forecast: 20 returns for σ20, 60 bars for a context; one KIS request
+brings 100 sessions of a stock, so they cost nothing."""
+PRICE_HISTORY = (("raw", "daily_bars"), ("raw", "index_bars"))
+
+
+def history_of(first: date, world: World) -> list[date]:
+    """The sessions whose prices belong behind ``first``, as far as the world and Azak's calendar go back."""
+    oldest = max(FIRST_TRADING_DAY, world.first_day or FIRST_TRADING_DAY)
+    return [s.day for s in krx.sessions(krx.shift(first, -HISTORY_SESSIONS).day, first) if oldest <= s.day < first]
+
+
+class CannotStart(Exception):  # noqa: N818 - reads as the sentence it opens
+    """A command cannot begin; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A world that is ready to work in: its settings, its databases and the environment for child processes."""
+
+    settings: Settings
+    world: World
+    databases: database.Databases
+    environment: dict[str, str]
+    children: list[Child]
+
+
+@contextmanager
+def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAULT_SEED) -> Iterator[Prepared]:
+    """Make the world ready, tell the console each step, and stop the sandbox afterwards if it was started here.
+
+    Raises:
+        CannotStart, server.ServerError, database.DatabaseError, world.WorldMismatch: with one sentence on what to do.
+    """
+    settings = Settings()
+    (settings.azak_home / "logs").mkdir(parents=True, exist_ok=True)
+    if replay is not None and settings.mode is Mode.LIVE:
+        raise CannotStart(
+            "--replay plays recorded data through the sandbox, and the mode is live: set AZAK_MODE=sandbox, or leave "
+            "--replay out."
+        )
+    with ExitStack() as stack:
+        children: list[Child] = []
+        if settings.mode is Mode.SANDBOX:
+            if settings.azak_sandbox_url is None:
+                sandbox = start_sandbox(settings, replay=replay, seed=seed)
+                stack.callback(stop, [sandbox[0]])
+                children.append(sandbox[0])
+                settings = settings.in_sandbox(sandbox[1])
+            elif replay is not None or seed != DEFAULT_SEED:
+                raise CannotStart(
+                    f"AZAK_SANDBOX_URL names a running sandbox ({settings.azak_sandbox_url}), which plays what it was "
+                    "started with: unset it, or leave --replay and --seed out."
+                )
+            else:
+                settings = settings.in_sandbox(settings.azak_sandbox_url)
+        of_world = current_world(settings)
+        console.print(f"[green]✓[/] world [bold]{of_world.name}[/]{KIND_OF_WORLD[of_world.name.partition(':')[0]]}")
+        databases = ready_databases(settings, console)
+        engine = database.create_engine(databases.azak)
+        try:
+            world.stamp(engine, of_world.name)
+        finally:
+            engine.dispose()
+        variables = environment(settings, databases)
+        console.print(f"[green]✓[/] dbt manifest {ready_manifest()}")
+        yield Prepared(settings, of_world, databases, variables, children)
+
+
+def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tuple[Child, str]:
+    """A sandbox of our own on a free port: the child and its address.
+
+    Raises:
+        CannotStart: it ended or did not answer; the message holds its last words.
+    """
+    port = free_port()
+    command = [program("azak"), "sandbox", "--port", str(port), "--seed", str(seed), "--until-input-closes"]
+    if replay is not None:
+        command += ["--replay", str(replay.resolve())]
+    log = settings.azak_home / "logs" / "sandbox.log"
+    log.unlink(missing_ok=True)
+    child = Child.start("sandbox", command, environment={}, log=log, cwd=REPOSITORY)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + SANDBOX_START_S
+    while time.monotonic() < deadline:
+        if child.has_ended:
+            raise CannotStart(f"The sandbox did not start: {child.last_lines().removeprefix('✗ ')}")
+        try:
+            httpx.get(f"{url}/sandbox/world", timeout=2).raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.1)
+        else:
+            return child, url
+    stop([child])
+    raise CannotStart(f"The sandbox did not answer at {url} within {SANDBOX_START_S} s; its log is {log}.")
+
+
+def ready_databases(settings: Settings, console: Console) -> database.Databases:
+    """Both databases exist, answer and are migrated."""
+    own = settings.azak_database_url.get_secret_value() if settings.azak_database_url else None
+    databases = database.ensure_databases(settings.azak_home, own)
+    where = "your server" if own else f"embedded, {server.ensure_running(settings.azak_home).data_dir}"
+    console.print(f"[green]✓[/] PostgreSQL ({where})")
+    pending = database.status(databases.azak).pending
+    database.upgrade(databases.azak)
+    console.print("[green]✓[/] migrations: " + (f"{len(pending)} applied" if pending else "up to date"))
+    return databases
+
+
+def ready_manifest() -> str:
+    """Parse the dbt project if its files changed since the last time; returns what was done.
+
+    Loading the definitions reads the manifest and never parses: a parse costs about five seconds. The manifest is
+    replaced whole and by one process at a time, since others may be reading it.
+
+    Raises:
+        CannotStart: dbt cannot parse the project; the message is dbt's.
+    """
+    target = DBT_PROJECT / "target"
+    target.mkdir(exist_ok=True)
+    stamp = target / "manifest.sha256"
+    with (target / "parse.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        digest = _project_digest()
+        if (target / "manifest.json").is_file() and stamp.is_file() and stamp.read_text() == digest:
+            return "up to date"
+        with tempfile.TemporaryDirectory(dir=target) as fresh:
+            place = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", fresh)
+            parsed = subprocess.run(
+                [program("dbt"), "parse", "--quiet", *place], capture_output=True, text=True, check=False
+            )
+            if parsed.returncode != 0:
+                raise CannotStart(f"dbt cannot parse azak_dbt:\n{parsed.stdout}{parsed.stderr}")
+            for name in ("partial_parse.msgpack", "manifest.json"):
+                (Path(fresh) / name).replace(target / name)
+        stamp.write_text(digest)
+    return "parsed"
+
+
+def _project_digest() -> str:
+    """A hash over the files that dbt parses."""
+    digest = hashlib.sha256()
+    for file in sorted(DBT_PROJECT.rglob("*")):
+        if file.suffix in (".sql", ".yml", ".csv", ".md") and "target" not in file.relative_to(DBT_PROJECT).parts:
+            digest.update(str(file.relative_to(DBT_PROJECT)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def environment(settings: Settings, databases: database.Databases) -> dict[str, str]:
+    """The variables that Dagster and dbt read in child processes, and in a plain `dagster dev`."""
+    folder = settings.azak_home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    url = sa.make_url(databases.azak)
+    variables = {
+        "AZAK_HOME": str(settings.azak_home),
+        "AZAK_MODE": settings.mode.value,
+        "AZAK_DAGSTER_DATABASE_URL": databases.dagster,
+        "AZAK_DAGSTER_DIR": str(folder),
+        "DAGSTER_HOME": str(REPOSITORY),
+        "AZAK_DBT_HOST": url.host or str(url.query["host"]),
+        "AZAK_DBT_PORT": str(url.port or url.query.get("port", 5432)),
+        "AZAK_DBT_USER": url.username or "postgres",
+        "AZAK_DBT_PASSWORD": url.password or "",
+        "AZAK_DBT_DATABASE": str(url.database),
+        "PATH": f"{Path(program('dbt')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    if settings.azak_sandbox_url is not None:
+        variables["AZAK_SANDBOX_URL"] = settings.azak_sandbox_url
+    return variables

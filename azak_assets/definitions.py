@@ -1,0 +1,66 @@
+"""The code location: which modules make up which group, put together into one ``Definitions``.
+
+Add a module to the registry, or a resource; declare nothing here. Loading reads files only: no network, no database.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import dagster as dg
+
+from azak_assets.defs import schedules
+from azak_assets.defs.disclosures import assets as disclosures
+from azak_assets.defs.forecasts import assets as forecasts
+from azak_assets.defs.market import assets as market
+from azak_assets.defs.market import checks as market_checks
+from azak_assets.defs.marts import assets as marts
+from azak_assets.defs.news import assets as news
+from azak_assets.defs.news import checks as news_checks
+from azak_assets.defs.reference import assets as reference
+from azak_assets.defs.reference import checks as reference_checks
+from azak_assets.defs.retrieval import assets as retrieval
+from azak_assets.defs.retrieval import checks as retrieval_checks
+from azak_assets.defs.scores import assets as scores
+from azak_assets.resources import ChatModelsResource, RetrievalResource, UpstreamsResource, WarehouseResource
+
+GROUPS: dict[str, list[ModuleType]] = {
+    "reference": [reference],
+    "market": [market],
+    "news": [news],
+    "disclosures": [disclosures],
+    "retrieval": [retrieval],
+    "forecasts": [forecasts],
+    "scores": [scores],
+}
+CHECKS: list[ModuleType] = [reference_checks, market_checks, news_checks, retrieval_checks]
+
+
+def build_definitions(**overrides: Any) -> dg.Definitions:
+    """A fresh ``Definitions``; ``resources=…`` and the like replace the default of that name, for tests."""
+    warehouse = WarehouseResource()
+    collections: dict[str, Any] = {
+        "assets": [
+            *(
+                asset
+                for group, modules in GROUPS.items()
+                for asset in dg.load_assets_from_modules(modules, group_name=group)
+            ),
+            *marts.dbt_slices(),
+        ],
+        "asset_checks": dg.load_asset_checks_from_modules(CHECKS),
+        "jobs": schedules.JOBS,
+        "schedules": schedules.SCHEDULES,
+        "resources": {
+            "warehouse": warehouse,
+            "upstreams": UpstreamsResource(warehouse=warehouse),
+            "retrieval": RetrievalResource(),
+            "chat_models": ChatModelsResource(),
+            "dbt": marts.dbt_resource(),
+        },
+        # Steps wait on HTTP and SQL; a second interpreter would cost more than most steps (DESIGN, decision 13).
+        "executor": dg.in_process_executor,
+    }
+    return dg.Definitions(**{**collections, **overrides})
+
+
+defs = build_definitions()

@@ -1,0 +1,1 @@
+"""DART filings."""

@@ -1,0 +1,229 @@
+"""Forecasts: who forecasts, and what each said about every matched article.
+
+Belongs here: declaring models, prompts and predictions as assets. How a forecast is made lives in `forecast`.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pandas as pd
+
+from azak_assets import krx
+from azak_assets.defs.reporting import loaded, table
+from azak_assets.defs.windows import Window, window_of
+from azak_assets.partitions import TRADING_DAYS
+from azak_assets.resources import ChatModels, Retrieval
+from azak_assets.text.vector_index import VectorIndex
+from azak_assets.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from azak_assets.forecast.predict import ForecastReport
+
+OWNERS = ["team:forecasts"]
+EVERY_MODEL_ANSWERED = "every_model_answered"
+READ_BY_FORECASTS = [
+    ["text", "mentions"],
+    ["text", "article_clusters"],
+    ["raw", "daily_bars"],
+    ["raw", "index_bars"],
+    ["raw", "disclosures"],
+    ["ml", "faiss_index"],
+    ["ml", "models"],
+    ["ml", "prompt_versions"],
+]
+"""The same for both outputs: a backfill is refused where the assets of one step reach different partitions upstream."""
+
+
+@dg.multi_asset(
+    name="register_models",
+    specs=[
+        dg.AssetSpec(
+            ["ml", "models"],
+            description=(
+                "Who forecasts: local baselines and chat models, with their training cut-off and prices.\n\nSource: "
+                "`azak_assets/forecast/models.yml`. A model that left the file keeps its row, since its forecasts "
+                "refer to it."
+            ),
+            kinds={"python", "postgres"},
+            owners=OWNERS,
+            code_version="1",
+            metadata={"dagster/table_name": "ml.models"},
+        ),
+        dg.AssetSpec(
+            ["ml", "prompt_versions"],
+            description="Every version of every prompt with its text and hash. Source: `azak_assets/forecast/prompts`.",
+            kinds={"python", "postgres"},
+            owners=OWNERS,
+            code_version="1",
+            metadata={"dagster/table_name": "ml.prompt_versions"},
+        ),
+    ],
+)
+def models(
+    warehouse: dg.ResourceParam[Warehouse], chat_models: dg.ResourceParam[ChatModels]
+) -> Iterator[dg.MaterializeResult]:
+    """Register what stands in the committed files."""
+    from azak_assets.forecast.models import load_models, register_models  # noqa: PLC0415 - yaml and pydantic models
+
+    described = load_models()
+    result = register_models(warehouse, described)
+    frame = pd.DataFrame([model.model_dump() for model in described])
+    frame["configured"] = [model.is_local or model.provider in chat_models.clients for model in described]
+    yield dg.MaterializeResult(
+        asset_key=["ml", "models"],
+        metadata=loaded(
+            result,
+            frame,
+            instant="training_cutoff",
+            columns=["model_id", "provider", "model", "training_cutoff", "is_active", "configured"],
+        ),
+    )
+    prompts = warehouse.read("ml.prompt_versions", columns=["prompt_version", "sha256"])
+    yield dg.MaterializeResult(
+        asset_key=["ml", "prompt_versions"],
+        metadata={"dagster/row_count": len(prompts), "sample": dg.MetadataValue.md(table(prompts))},
+    )
+
+
+@dg.multi_asset(
+    name="forecast_articles",
+    specs=[
+        dg.AssetSpec(
+            ["ml", "predictions"],
+            deps=READ_BY_FORECASTS,
+            description=(
+                "What each model said about each matched article: one row an article, stock, model, prompt and "
+                "origin. Append "
+                "only: a forecast that exists is not asked again.\n\nEvery context is read as of the forecast's "
+                "cut-off. "
+                "`origin` is `live` where the session was still open to news when the question was asked, else "
+                "`replayed`; the "
+                "two are never mixed. Known defect: a chat model may have read in training what followed; "
+                "`is_contaminated`."
+            ),
+            kinds={"python", "postgres", "openai"},
+            owners=OWNERS,
+            code_version="1",
+            metadata={"dagster/table_name": "ml.predictions"},
+        ),
+        dg.AssetSpec(
+            ["ml", "prediction_horizons"],
+            deps=READ_BY_FORECASTS,
+            description=(
+                "Probabilities of up, flat and down with a band, one row a forecast and horizon (1, 5, 20 sessions). "
+                "Append only."
+            ),
+            kinds={"python", "postgres"},
+            owners=OWNERS,
+            code_version="1",
+            metadata={"dagster/table_name": "ml.prediction_horizons"},
+        ),
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            EVERY_MODEL_ANSWERED,
+            asset=["ml", "predictions"],
+            description="Every model that is configured answered every question it was asked.",
+        )
+    ],
+    partitions_def=TRADING_DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="llm",
+)
+def predictions(
+    context: dg.AssetExecutionContext,
+    warehouse: dg.ResourceParam[Warehouse],
+    retrieval: dg.ResourceParam[Retrieval],
+    chat_models: dg.ResourceParam[ChatModels],
+) -> Iterator[dg.MaterializeResult]:
+    """Ask every active model that is configured about every matched article of the sessions."""
+    # Imported here: the OpenAI client costs a second that loading the definitions must not pay.
+    from azak_assets.forecast.models import load_models  # noqa: PLC0415
+    from azak_assets.forecast.predict import ForecastReport, Origin, forecast_articles  # noqa: PLC0415
+
+    window = window_of(context)
+    index = _index(warehouse, retrieval)
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done % max(total // 20, 1) == 0:
+            context.log.info("forecasts %s: %d of %d", window.label, done, total)
+
+    def ask(days: list, origin: Origin) -> ForecastReport:
+        return forecast_articles(
+            warehouse,
+            days=days,
+            models=load_models(),
+            index=index,
+            embedder=retrieval.embedder,
+            origin=origin,
+            clients=chat_models.clients,
+            budget_usd=chat_models.budget_usd,
+            on_progress=progress,
+        )
+
+    past, present = _by_origin(window, datetime.now(krx.KST))
+    # Two runs at once would ask, and pay for, the same questions, and each would see only its own spending.
+    with warehouse.exclusive("forecasts"):
+        reports = {origin: ask(days, origin) for origin, days in (("replayed", past), ("live", present)) if days}
+    metadata: dict = {
+        "inserted": sum(report.inserted for report in reports.values()),
+        "unchanged": sum(report.unchanged for report in reports.values()),
+        "cost_usd": sum(report.cost_usd for report in reports.values()),
+        "tokens_in": sum(report.tokens_in for report in reports.values()),
+        "tokens_out": sum(report.tokens_out for report in reports.values()),
+        "answers from the ledger": sum(report.ledger_hits for report in reports.values()),
+    }
+    for origin, report in reports.items():
+        for model, reasons in report.failed.items():
+            lines = [f"* {count} × {reason}" for reason, count in reasons.most_common(5)]
+            metadata[f"failed {model} ({origin})"] = dg.MetadataValue.md("\n".join(lines))
+            context.log.error("%s: %d forecasts missing. %s", model, reasons.total(), reasons.most_common(1)[0][0])
+        if report.not_configured:
+            metadata["not configured"] = ", ".join(report.not_configured)
+    made = warehouse.read(
+        "ml.predictions",
+        columns=["model_id", "origin", "stock_code", "direction", "confidence", "cutoff_at", "cost_usd"],
+        days=(window.first.day, window.last.day),
+    )
+    by_model = made.groupby(["model_id", "origin"]).size().reset_index(name="forecasts")
+    yield dg.MaterializeResult(
+        asset_key=["ml", "predictions"],
+        metadata={
+            **metadata,
+            "rows": len(made),
+            "by model": dg.MetadataValue.md(table(by_model)),
+            "sample": dg.MetadataValue.md(table(made)),
+        },
+        check_results=[_every_model_answered(reports.values())],
+    )
+    yield dg.MaterializeResult(asset_key=["ml", "prediction_horizons"])
+
+
+def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckResult:
+    """Whether every configured model answered every question; a silent one is a failure that somebody must hear."""
+    failed = {model: reasons for report in reports for model, reasons in report.failed.items()}
+    said = [f"{model}: {reasons.total()} × {reasons.most_common(1)[0][0]}" for model, reasons in failed.items()]
+    return dg.AssetCheckResult(
+        asset_key=["ml", "predictions"],
+        check_name=EVERY_MODEL_ANSWERED,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"models that failed": len(failed)},
+        description="; ".join(said),
+    )
+
+
+def _by_origin(window: Window, now: datetime) -> tuple[list, list]:
+    """(days whose news time has passed, days still open to news)."""
+    past = [day for day in window.days if krx.window_of(day)[1] <= now]
+    return past, [day for day in window.days if day not in past]
+
+
+def _index(warehouse: Warehouse, retrieval: Retrieval) -> VectorIndex:
+    """The index that the manifest names; a damaged or missing file is an error that says to rebuild it."""
+    manifest = warehouse.read("ml.faiss_index", where={"embedder": retrieval.embedder.name})
+    if manifest.empty:
+        raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)
+    return VectorIndex.load(retrieval.index_folder / manifest.iloc[0]["file_name"], manifest.iloc[0]["checksum"])

@@ -1,0 +1,1 @@
+"""Prices: daily, index and minute bars."""

@@ -1,0 +1,84 @@
+"""dbt as assets: two slices of one project, one wholly before the forecasts and one wholly after them.
+
+Belongs here: selecting models and handing dbt its window. Does not belong here: SQL; it is in `azak_dbt`.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+
+from azak_assets.defs.windows import window_of
+from azak_assets.partitions import TRADING_DAYS
+
+PROJECT = DbtProject(
+    project_dir=Path(__file__).resolve().parents[3] / "azak_dbt",
+    profiles_dir=Path(__file__).resolve().parents[3] / "azak_dbt",
+)
+# `dagster dev` parses when files have changed; `azak up` and `azak run` have parsed before they start Dagster.
+PROJECT.prepare_if_dev()
+
+
+class Translator(DagsterDbtTranslator):
+    """A model's asset key is its relation, `[schema, name]`, like that of every other asset."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """dbt's spec with our key, group and kinds; sources carry their key in the project already."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        node = manifest["nodes"].get(unique_id)
+        if node is None or node["resource_type"] != "model":
+            return spec
+        return spec.replace_attributes(
+            key=dg.AssetKey([node["schema"], node["name"]]), group_name="marts"
+        ).merge_attributes(metadata={"dagster/table_name": f"{node['schema']}.{node['name']}"})
+
+
+TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=True, enable_source_tests_as_checks=True))
+NOT_IN_RUNS = "resource_type:unit_test"
+"""dbt's unit tests prove the SQL, not the data: `make test` runs them, a day's run does not."""
+
+
+def dbt_resource() -> DbtCliResource:
+    """dbt of this virtual environment, whether or not it is activated."""
+    return DbtCliResource(project_dir=PROJECT, dbt_executable=str(Path(sys.executable).parent / "dbt"))
+
+
+def dbt_slices() -> list[dg.AssetsDefinition]:
+    """The two slices."""
+    common: dict[str, Any] = {
+        "manifest": PROJECT.manifest_path,
+        "project": PROJECT,
+        "dagster_dbt_translator": TRANSLATOR,
+        "exclude": NOT_IN_RUNS,
+        "partitions_def": TRADING_DAYS,
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+    }
+
+    @dbt_assets(name="dbt_before_forecasts", select="tag:before_forecasts", **common)
+    def before_forecasts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from _windowed(context, dbt)
+
+    @dbt_assets(name="dbt_after_forecasts", select="tag:after_forecasts", **common)
+    def after_forecasts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from _windowed(context, dbt)
+
+    return [before_forecasts, after_forecasts]
+
+
+def _windowed(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    """One dbt call for all sessions of the run; the window travels by environment, since changed --vars force a full
+    parse.
+    """
+    window = window_of(context)
+    # A run is one process and its steps follow each other, so nobody else reads these two.
+    os.environ["AZAK_WINDOW_START"] = window.first.day.isoformat()
+    os.environ["AZAK_WINDOW_END"] = window.last.day.isoformat()
+    call = dbt.cli(["build"], context=context)
+    yield from call.stream().fetch_row_counts()
+    # Each call leaves some 20 MB of artefacts. A failed call keeps them: its error names the folder.
+    shutil.rmtree(call.target_path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Reference data: sessions, listed stocks, company codes."""

@@ -1,0 +1,106 @@
+"""What a materialization tells its operator: rows, changes, rejects, time span, a small table and a plot.
+
+Belongs here: turning results into Dagster metadata. Does not belong here: computing them.
+"""
+
+import base64
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from azak_assets.sources.records import Reject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from azak_assets.warehouse.scope import LoadResult
+
+TABLE_ROWS = 10
+
+
+def loaded(
+    result: "LoadResult",
+    frame: "pd.DataFrame",
+    *,
+    instant: str,
+    rejects: Iterable[Reject] = (),
+    columns: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Metadata of one load.
+
+    Args:
+        result: what changed in the table.
+        frame: what was loaded.
+        instant: the column whose earliest and latest values are the load's time span.
+        rejects: records that were put aside; the first ten are shown with their reasons.
+        columns: the columns of the ten-row table; default: the frame's first eight.
+    """
+    shown = list(columns) if columns is not None else list(frame.columns[:8])
+    rejected = list(rejects)
+    metadata: dict[str, Any] = {
+        "rows": len(frame),
+        "inserted": result.inserted,
+        "changed": result.changed,
+        "unchanged": result.unchanged,
+        "retired": result.retired,
+        "rejected": len(rejected),
+        "sample": dg.MetadataValue.md(table(frame[shown])),
+    }
+    if len(frame):
+        metadata["earliest"] = str(frame[instant].min())
+        metadata["latest"] = str(frame[instant].max())
+    if rejected:
+        metadata["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
+    return metadata
+
+
+def total(results: Sequence["LoadResult"]) -> "LoadResult":
+    """The sum of several loads of one table; its instant is the last one's."""
+    counts = {
+        name: sum(getattr(result, name) for result in results)
+        for name in ("inserted", "changed", "unchanged", "retired")
+    }
+    return dataclasses.replace(results[-1], **counts)
+
+
+def table(frame: "pd.DataFrame", rows: int = TABLE_ROWS) -> str:
+    """The first rows of ``frame`` as a Markdown table; an empty frame says so."""
+    if frame.empty:
+        return "no rows"
+    head = frame.head(rows)
+    lines = ["| " + " | ".join(map(str, head.columns)) + " |", "|" + " --- |" * len(head.columns)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None or value != value else str(value)  # noqa: PLR0124 - NaN and NaT differ from themselves
+    return text.replace("|", "\\|").replace("\n", " ")[:120]
+
+
+def rejects_table(rejects: list[Reject]) -> str:
+    """The first rejects with field, value and reason, as a Markdown table."""
+    lines = ["| field | value | reason |", "| --- | --- | --- |"]
+    lines += [f"| {_cell(r.field)} | {_cell(r.value)} | {_cell(r.reason)} |" for r in rejects[:TABLE_ROWS]]
+    return "\n".join(lines)
+
+
+def line_plot(series: Mapping[str, "pd.Series"], *, title: str) -> dg.MarkdownMetadataValue:
+    """A small line plot, one line a name, x from the series' index; shown inside the UI as an image."""
+    # Imported here: a plot is drawn while a step runs, never while the code location loads.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(6, 2.4), dpi=90, layout="constrained")
+    axes = figure.subplots()
+    for name, values in series.items():
+        axes.plot(values.index, values.to_numpy(), label=name, linewidth=1.2, marker="." if len(values) < 40 else None)
+    axes.set_title(title, fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.legend(fontsize=7, frameon=False)
+    figure.autofmt_xdate()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")

@@ -1,0 +1,1 @@
+"""Vectors of the news and the index over them."""

@@ -1,0 +1,58 @@
+"""Scores: what each forecast was worth, per horizon, once the market has answered.
+
+Belongs here: declaring evaluations as an asset. The rules live in `scoring`; the KPIs are marts.
+"""
+
+import dagster as dg
+
+from azak_assets.defs.reporting import table
+from azak_assets.defs.windows import window_of
+from azak_assets.partitions import TRADING_DAYS
+from azak_assets.warehouse.warehouse import Warehouse
+
+
+@dg.asset(
+    key=["ml", "model_evaluations"],
+    deps=[["ml", "predictions"], ["ml", "prediction_horizons"], ["raw", "daily_bars"], ["raw", "minute_bars"]],
+    partitions_def=TRADING_DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"python", "postgres"},
+    owners=["team:forecasts"],
+    code_version="1",
+    metadata={"dagster/table_name": "ml.model_evaluations"},
+)
+def model_evaluations(
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.MaterializeResult:
+    """Every forecast and horizon: pending until its session's bar exists, then matured, or censored when it never will.
+
+    Grain: one row a forecast, horizon and version. A corrected price adds a version, it never replaces one.
+    Materializing a session also settles the earlier forecasts that end in it.
+    """
+    from azak_assets.scoring.evaluate import evaluate  # noqa: PLC0415 - numpy-heavy, and only a run needs it
+
+    window = window_of(context)
+    result = evaluate(warehouse, (window.first.day, window.last.day))
+    rows = warehouse.read(
+        "ml.model_evaluations",
+        columns=["model_id", "horizon_sessions", "status", "brier", "is_direction_right", "censor_reason"],
+        days=(window.first.day, window.last.day),
+    )
+    summary = (
+        rows.groupby(["model_id", "horizon_sessions", "status"])
+        .agg(rows=("status", "size"), brier=("brier", "mean"))
+        .round(4)
+        .reset_index()
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "rows": len(rows),
+            "inserted": result.inserted,
+            "changed": result.changed,
+            "unchanged": result.unchanged,
+            "retired": result.retired,
+            "earliest": str(window.first.day),
+            "latest": str(window.last.day),
+            "by model": dg.MetadataValue.md(table(summary, rows=60)),
+        }
+    )

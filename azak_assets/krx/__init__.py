@@ -1,0 +1,68 @@
+"""The Korea Exchange itself: its sessions, the session an instant belongs to, codes, ticks and daily limits.
+
+Everything public is exported here; other rooms import from `azak_assets.krx` only. It imports nothing of ours, reads
+nothing but its own committed files, and knows no upstream, table or asset.
+"""
+
+from azak_assets.krx.codes import is_stock_code
+from azak_assets.krx.instants import (
+    current_or_next_session,
+    last_closed_session,
+    tradable_session,
+    tradable_sessions_of,
+    trading_day_of,
+    trading_days_of,
+    window_of,
+)
+from azak_assets.krx.prices import PriceLimits, price_limits, round_to_tick, tick_size
+from azak_assets.krx.sessions import (
+    FIRST_DAY,
+    KST,
+    LAST_DAY,
+    Closure,
+    NotASession,
+    OutsideCalendar,
+    Session,
+    count_between,
+    is_session,
+    next_session,
+    previous_session,
+    session,
+    session_on_or_after,
+    session_on_or_before,
+    sessions,
+    shift,
+    weekday_closures,
+)
+
+__all__ = [
+    "FIRST_DAY",
+    "KST",
+    "LAST_DAY",
+    "Closure",
+    "NotASession",
+    "OutsideCalendar",
+    "PriceLimits",
+    "Session",
+    "count_between",
+    "current_or_next_session",
+    "is_session",
+    "is_stock_code",
+    "last_closed_session",
+    "next_session",
+    "previous_session",
+    "price_limits",
+    "round_to_tick",
+    "session",
+    "session_on_or_after",
+    "session_on_or_before",
+    "sessions",
+    "shift",
+    "tick_size",
+    "tradable_session",
+    "tradable_sessions_of",
+    "trading_day_of",
+    "trading_days_of",
+    "weekday_closures",
+    "window_of",
+]

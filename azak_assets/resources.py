@@ -1,0 +1,308 @@
+"""The resources of Dagster: each hands out a plain object made from the settings, and holds nothing else.
+
+Belongs here: joining settings, world, PostgreSQL and the clients of the upstreams. Does not belong here: anything that
+a test could not call without Dagster; that is below, in the room the object comes from.
+
+Rooms are imported where an object is made: the definitions load this module, and must not pay for SQLAlchemy, Alembic,
+psycopg, HTTP and feed libraries that only a run needs (1.5 s, as much as Dagster itself).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import dagster as dg
+from pydantic import SecretStr
+
+from azak_assets.settings import EmbedderName, Mode, Settings
+from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
+from azak_assets.text.embedders import Embedder, KoSimCSEEmbedder, LocalEmbedder, OpenAIEmbedder
+from azak_assets.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from openai import OpenAI
+
+    from azak_assets.sources.kis.client import KisClient
+    from azak_assets.sources.naver import NaverSearchClient
+    from azak_assets.sources.opendart import OpenDartClient
+    from azak_assets.sources.rss import RssClient
+
+
+@dataclass(frozen=True)
+class World:
+    """Which world the process works in: its stamp and, in the sandbox, the feeds it records and their days (KST)."""
+
+    name: str
+    feeds: frozenset[str] | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+
+    def records(self, feed: str) -> bool:
+        """Whether a request for ``feed`` can have an answer at all; always so in the live world."""
+        return self.feeds is None or feed in self.feeds
+
+
+def is_live() -> bool:
+    """Whether the environment means the live world; reads nothing else."""
+    return Settings().mode is Mode.LIVE
+
+
+def current_settings() -> Settings:
+    """The environment, with every upstream pointed at the sandbox when that is the mode.
+
+    Raises:
+        NotConfigured: sandbox mode without a running sandbox; the message says how to get one.
+    """
+    settings = Settings()
+    if settings.mode is Mode.LIVE:
+        return settings
+    if settings.azak_sandbox_url is None:
+        raise NotConfigured(
+            "sandbox",
+            "AZAK_MODE is sandbox and AZAK_SANDBOX_URL names none",
+            advice="Start everything with `azak up`, or run `azak sandbox` and set AZAK_SANDBOX_URL to its address",
+        )
+    return settings.in_sandbox(settings.azak_sandbox_url)
+
+
+def current_world(settings: Settings) -> World:
+    """Ask the sandbox which world it plays; the live world needs no question.
+
+    Raises:
+        Unavailable: the sandbox does not answer. ContractChanged: something else answers at its address.
+    """
+    import httpx  # noqa: PLC0415
+
+    if settings.mode is Mode.LIVE:
+        return World("live")
+    url = f"{settings.azak_sandbox_url}/sandbox/world"
+    try:
+        answer = httpx.get(url, timeout=10).raise_for_status().json()
+        first_day, last_day = (date.fromisoformat(answer[end]) for end in ("first_day", "last_day"))
+        return World(answer["world"], frozenset(answer["feeds"]), first_day, last_day)
+    except httpx.HTTPError as error:
+        advice = "Start it with `azak sandbox`, or start everything with `azak up`"
+        raise Unavailable("sandbox", f"it does not answer ({error})", url=url, advice=advice) from error
+    except (ValueError, KeyError, TypeError) as error:
+        advice = "Set AZAK_SANDBOX_URL to the address that `azak sandbox` prints"
+        raise ContractChanged("sandbox", "the answer is not a sandbox's", url=url, advice=advice) from error
+
+
+def database_url(settings: Settings) -> str:
+    """The URL of Azak's own database; starts the embedded server where there is no other."""
+    from azak_assets.warehouse import server  # noqa: PLC0415
+
+    if settings.azak_database_url is not None:
+        return settings.azak_database_url.get_secret_value()
+    return server.ensure_running(settings.azak_home).url("azak")
+
+
+class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Hands out the ``Warehouse`` of this process's world; a database stamped with another world is refused."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:
+        """One engine a run, closed with it."""
+        settings = current_settings()
+        with open_warehouse(settings, current_world(settings), run_id=context.run_id or "") as warehouse:
+            yield warehouse
+
+
+@contextmanager
+def open_warehouse(settings: Settings, of_world: World, *, run_id: str) -> Iterator[Warehouse]:
+    """The warehouse of ``of_world``, stamped at first use.
+
+    Raises:
+        world.WorldMismatch: the database holds another world. database.DatabaseError: it cannot be reached.
+    """
+    from azak_assets.warehouse import database, world  # noqa: PLC0415
+
+    engine = database.create_engine(database_url(settings))
+    try:
+        world.stamp(engine, of_world.name)
+        yield Warehouse(engine, run_id=run_id)
+    finally:
+        engine.dispose()
+
+
+def _needed(upstream: str, **values: SecretStr | None) -> list[str]:
+    missing = [name.upper() for name, value in values.items() if value is None]
+    if missing:
+        raise NotConfigured(upstream, f"{' and '.join(missing)} not set")
+    return [value.get_secret_value() for value in values.values() if value is not None]
+
+
+class Upstreams:
+    """The clients of this process's world, made when first asked for.
+
+    Each property raises ``NotConfigured`` where credentials are missing; ``records`` says whether asking makes sense.
+    """
+
+    def __init__(self, settings: Settings, of_world: World, engine: "sa.Engine", *, is_backfill: bool = False) -> None:
+        from azak_assets.warehouse.limits import PostgresBudget, PostgresTokenStore  # noqa: PLC0415
+
+        self.settings = settings
+        self.world = of_world
+        self._tokens = PostgresTokenStore(engine)
+        # A backfill leaves most of a live budget to live work while a session is open; the sandbox has no live work.
+        self._budget = PostgresBudget(engine, live=of_world.name != "live" or not is_backfill)
+
+    @property
+    def source(self) -> str:
+        """What the provenance column ``source`` says: the sandbox's world, or nothing in the live one."""
+        return "" if self.world.name == "live" else f"sandbox {self.world.name}: "
+
+    def silence(self, feed: str, client: str) -> str | None:
+        """Why nothing can be asked about ``feed`` from ``client`` here, for the operator; None where it can."""
+        if not self.world.records(feed):
+            return "not recorded in this world: no request was made"
+        try:
+            getattr(self, client)
+        except NotConfigured as missing:
+            return f"not configured: {missing.what}"
+        return None
+
+    def close(self) -> None:
+        """Close the connections of the clients that were made."""
+        made = [self.__dict__.get(name) for name in ("kis", "opendart", "naver")]
+        for client in [*made, *self.__dict__.get("rss", [])]:
+            if client is not None:
+                client.close()
+
+    @cached_property
+    def kis(self) -> "KisClient":
+        """Korea Investment & Securities: bars and master files."""
+        from azak_assets.sources.kis.client import KisClient  # noqa: PLC0415
+
+        key, secret = _needed("KIS", kis_app_key=self.settings.kis_app_key, kis_app_secret=self.settings.kis_app_secret)
+        return KisClient(
+            base_url=self.settings.kis_base_url,
+            master_base_url=self.settings.kis_master_base_url,
+            app_key=key,
+            app_secret=secret,
+            tokens=self._tokens,
+            budget=self._budget,
+        )
+
+    @cached_property
+    def opendart(self) -> "OpenDartClient":
+        """OpenDART: filings and company codes."""
+        from azak_assets.sources.opendart import OpenDartClient  # noqa: PLC0415
+
+        (key,) = _needed("OpenDART", opendart_api_key=self.settings.opendart_api_key)
+        return OpenDartClient(base_url=self.settings.opendart_base_url, api_key=key, budget=self._budget)
+
+    @cached_property
+    def naver(self) -> "NaverSearchClient":
+        """Naver Search Open API: news by query."""
+        from azak_assets.sources.naver import NaverSearchClient  # noqa: PLC0415
+
+        client_id, secret = _needed(
+            "Naver",
+            naver_client_id=self.settings.naver_client_id,
+            naver_client_secret=self.settings.naver_client_secret,
+        )
+        return NaverSearchClient(
+            base_url=self.settings.naver_base_url, client_id=client_id, client_secret=secret, budget=self._budget
+        )
+
+    @cached_property
+    def rss(self) -> "list[RssClient]":
+        """The publishers' feeds; they need no key."""
+        from azak_assets.sources.rss import RssClient  # noqa: PLC0415
+
+        return [
+            RssClient("hankyung", self.settings.hankyung_base_url, budget=self._budget),
+            RssClient("mk", self.settings.mk_base_url, budget=self._budget),
+        ]
+
+
+BACKFILL_TAGS = frozenset({"dagster/backfill", "dagster/asset_partition_range_start"})
+"""Tags of runs that work through the past: started as a backfill, or over a range of partitions."""
+
+
+class UpstreamsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Hands out the ``Upstreams`` of this process's world."""
+
+    warehouse: dg.ResourceDependency[Warehouse]
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Upstreams]:
+        """Clients are made when an asset first asks for one, and closed with the run."""
+        settings = current_settings()
+        tags = context.run.tags if context.run else {}
+        upstreams = Upstreams(
+            settings,
+            current_world(settings),
+            cast("sa.Engine", self.warehouse.engine),
+            is_backfill=not BACKFILL_TAGS.isdisjoint(tags),
+        )
+        try:
+            yield upstreams
+        finally:
+            upstreams.close()
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The embedder in use and the folder of its index files."""
+
+    embedder: Embedder
+    index_folder: Path
+
+
+def retrieval(settings: Settings) -> Retrieval:
+    """The embedder that AZAK_EMBEDDER names.
+
+    Raises:
+        NotConfigured: ``openai`` without OPENAI_API_KEY.
+    """
+    embedder: Embedder
+    match settings.azak_embedder:
+        case EmbedderName.LOCAL:
+            embedder = LocalEmbedder()
+        case EmbedderName.KOSIMCSE:
+            embedder = KoSimCSEEmbedder()
+        case EmbedderName.OPENAI:
+            (key,) = _needed("OpenAI", openai_api_key=settings.openai_api_key)
+            embedder = OpenAIEmbedder(key, settings.openai_base_url)
+    return Retrieval(embedder, settings.azak_home / "index")
+
+
+class RetrievalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Hands out the ``Retrieval`` that the settings name."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> Retrieval:  # noqa: ARG002 - Dagster's signature
+        """Loads no model: embedders do so when first used."""
+        return retrieval(current_settings())
+
+
+class ChatModels:
+    """The OpenAI-compatible clients that are configured, by provider, and what a day may cost in USD (None: any)."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Imported here: it costs a second that loading the definitions must not pay.
+        from azak_assets.forecast.llm import chat_client  # noqa: PLC0415
+
+        # The sandbox's models name prices and cost nothing.
+        self.budget_usd = settings.azak_llm_budget_usd if settings.mode is Mode.LIVE else None
+        self.clients: dict[str, OpenAI] = {}
+        if settings.openai_api_key is not None:
+            self.clients["openai"] = chat_client(settings.openai_api_key.get_secret_value(), settings.openai_base_url)
+        if settings.openrouter_api_key is not None:
+            self.clients["openrouter"] = chat_client(
+                settings.openrouter_api_key.get_secret_value(), settings.openrouter_base_url
+            )
+
+
+class ChatModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Hands out the ``ChatModels`` that have keys."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> ChatModels:  # noqa: ARG002 - Dagster's signature
+        """Makes no request."""
+        return ChatModels(current_settings())

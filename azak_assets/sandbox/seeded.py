@@ -1,0 +1,158 @@
+"""The seeded world: the market, news and filings of a seed, seen from an instant.
+
+Only the clock belongs here. What happens is drawn by `market`, `news` and `filings` for all time; this module answers
+what of it could be known by `now`, the unfinished bar of a running session included.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+from azak_assets import krx
+from azak_assets.sandbox.filings import Registry
+from azak_assets.sandbox.market import FIRST_SESSION, PAST_MINUTES_OF, Market
+from azak_assets.sandbox.news import Newsroom
+from azak_assets.sandbox.world import INDICES, Article, Company, DailyBar, Filing, IndexBar, Issue, MinuteBar, isin_of
+
+MINUTE = timedelta(minutes=1)
+
+
+class SeededWorld:
+    """200 invented issues from 2024-01-02 on. The same seed and instant give the same answers, byte for byte."""
+
+    first_day = FIRST_SESSION
+    feeds = (
+        "master", "daily_bars", "index_bars", "minute_bars", "news", "rss", "disclosures", "corp_codes", "holidays",
+        "llm",
+    )  # fmt: skip
+
+    def __init__(self, seed: int) -> None:
+        self.name = f"seed:{seed}"
+        self._market = Market(seed)
+        self._newsroom = Newsroom(self._market)
+        self._registry = Registry(self._market)
+
+    def last_day(self, now: datetime) -> date:
+        """Today in Korea: news never sleeps."""
+        return now.astimezone(krx.KST).date()
+
+    def _finished(self, now: datetime) -> int:
+        """How many sessions are over: the last minute, that of the closing auction, has passed."""
+        sessions, today = self._market.sessions, now.astimezone(krx.KST).date()
+        before = bisect_left(self._market.days, today)
+        if before < len(sessions) and sessions[before].day == today and now >= sessions[before].close_at + MINUTE:
+            return before + 1
+        return before
+
+    def issues(self, now: datetime) -> Sequence[Issue]:
+        """Every issue listed today."""
+        today = now.astimezone(krx.KST).date()
+        return [
+            self._issue(number, now)
+            for number, issuer in enumerate(self._market.issuers)
+            if issuer.listed_on <= today <= (issuer.delisted_after or date.max)
+        ]
+
+    def issue(self, code: str, now: datetime) -> Issue | None:
+        """One issue that is or was listed."""
+        number = self._market.number.get(code)
+        if number is None or self._market.issuers[number].listed_on > now.astimezone(krx.KST).date():
+            return None
+        return self._issue(number, now)
+
+    def _issue(self, number: int, now: datetime) -> Issue:
+        issuer, market = self._market.issuers[number], self._market
+        index = max(self._finished(now) - 1, 0)
+        if issuer.delisted_after:
+            index = min(index, market.position[issuer.delisted_after])
+        close = int(market.close[index, number]) or issuer.price
+        shares, volume = int(market.shares[index, number]), int(market.volume[index, number])
+        return Issue(
+            code=issuer.code, isin=isin_of(issuer.code), name=issuer.name, market=issuer.market, group=issuer.group,
+            sector=issuer.sector, is_preferred=issuer.parent is not None, is_spac=issuer.is_spac,
+            listed_on=issuer.listed_on, listed_shares=shares, market_cap_krw=close * shares, previous_close=close,
+            previous_volume=volume, is_halted=volume == 0 and int(market.close[index, number]) > 0,
+        )  # fmt: skip
+
+    def daily_bars(self, code: str, start: date, end: date, now: datetime, *, adjusted: bool) -> Sequence[DailyBar]:
+        """Finished bars inside [start, end] and, while its session runs, today's so far."""
+        number, market = self._market.number.get(code), self._market
+        if number is None:
+            return []
+        finished = self._finished(now)
+        bars = [
+            market.bar(index, number, adjusted=adjusted)
+            for index, day in enumerate(market.days[:finished])
+            if start <= day <= end
+        ]
+        if start <= now.astimezone(krx.KST).date() <= end:
+            bars.append(self._unfinished(finished, number, now))
+        return [bar for bar in bars if bar is not None]
+
+    def _unfinished(self, index: int, number: int, now: datetime) -> DailyBar | None:
+        """Today's bar so far, from the minutes that are over; before the first trade a carried close without volume."""
+        if not self._is_running(index, now):
+            return None
+        whole = self._market.bar(index, number, adjusted=False)
+        if whole is None:
+            return None
+        minutes = [minute for minute in self._market.minutes(index, number) if minute.at + MINUTE <= now]
+        reference, ratio, reason = whole.reference, whole.ratio, whole.reason
+        if not minutes:
+            return DailyBar(whole.day, 0, 0, 0, reference, 0, 0, reference, ratio, reason)
+        return DailyBar(
+            whole.day,
+            minutes[0].open,
+            max(minute.high for minute in minutes),
+            min(minute.low for minute in minutes),
+            minutes[-1].close,
+            sum(minute.volume for minute in minutes),
+            sum(minute.turnover_krw for minute in minutes),
+            reference,
+            ratio,
+            reason,
+        )
+
+    def _is_running(self, index: int, now: datetime) -> bool:
+        sessions = self._market.sessions
+        return index < len(sessions) and sessions[index].open_at <= now < sessions[index].close_at + MINUTE
+
+    def index_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[IndexBar]:
+        """Finished bars inside [start, end]; while a session runs, one that goes straight from open to close."""
+        if code not in INDICES:
+            return []
+        market, finished = self._market, self._finished(now)
+        bars = [market.index_bar(code, index) for index in range(finished) if start <= market.days[index] <= end]
+        if start <= now.astimezone(krx.KST).date() <= end and self._is_running(finished, now):
+            whole = market.index_bar(code, finished)
+            session = market.sessions[finished]
+            share = min(max((now - session.open_at) / (session.close_at - session.open_at), 0.0), 1.0)
+            level = round(whole.open + (whole.close - whole.open) * share, 2)
+            high, low = max(whole.open, level), min(whole.open, level)
+            volume, turnover = int(whole.volume * share), int(whole.turnover_krw * share)
+            bars.append(IndexBar(whole.day, whole.open, high, low, level, volume, turnover))
+        return bars
+
+    def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:
+        """The finished minutes of a session; of a past one only for the largest issues, as recorders keep them."""
+        number, index = self._market.number.get(code), self._market.position.get(day)
+        today = now.astimezone(krx.KST).date()
+        if number is None or index is None or day > today or (day < today and number >= PAST_MINUTES_OF):
+            return []
+        return [minute for minute in self._market.minutes(index, number) if minute.at + MINUTE <= now]
+
+    def search(self, query: str, now: datetime) -> Sequence[Article]:
+        """Articles that hold the query's terms in title or description."""
+        return self._newsroom.search(query, now)
+
+    def headlines(self, press: str, now: datetime, limit: int) -> Sequence[Article]:
+        """The newest articles of one publisher."""
+        return self._newsroom.headlines(press, now, limit)
+
+    def filings(self, start: date, end: date, now: datetime) -> Sequence[Filing]:
+        """Filings received inside [start, end]."""
+        return self._registry.filings(start, end, now)
+
+    def companies(self, now: datetime) -> Sequence[Company]:
+        """DART's company list."""
+        return self._registry.companies(now)

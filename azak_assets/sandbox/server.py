@@ -1,0 +1,106 @@
+"""One address for every stand-in: routes, faults, the foreground server and the one tests start in a thread.
+
+Wiring only. What an upstream says belongs to its module, what it knows to a world.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from azak_assets import krx
+from azak_assets.sandbox import kis, llm, master, naver, opendart, rss
+from azak_assets.sandbox.faults import FaultMiddleware, Faults
+from azak_assets.sandbox.replay import ReplayWorld
+from azak_assets.sandbox.seeded import SeededWorld
+from azak_assets.sandbox.world import World
+
+KIS_CALLS_PER_SECOND = 18
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(krx.KST)
+
+
+def open_world(replay: Path | None, seed: int) -> World:
+    """The recorded world of a folder, or the seeded one. Raises ReplayError for a folder that cannot be served."""
+    return SeededWorld(seed) if replay is None else ReplayWorld(replay)
+
+
+def create_app(
+    world: World,
+    *,
+    clock: Callable[[], datetime] = _wall_clock,
+    kis_calls_per_second: int = KIS_CALLS_PER_SECOND,
+) -> Starlette:
+    """Every stand-in over one world. `clock` gives aware KST instants; tests hand in one they can move."""
+    faults = Faults()
+    gateway = kis.Gateway(world.name, clock, kis_calls_per_second)
+
+    def describe(_: Request) -> Response:
+        now = clock()
+        return JSONResponse(
+            {
+                "world": world.name,
+                "feeds": list(world.feeds),
+                "first_day": world.first_day.isoformat(),
+                "last_day": world.last_day(now).isoformat(),
+            }
+        )
+
+    return Starlette(
+        routes=[
+            Route("/sandbox/world", describe, methods=["GET"]),
+            Route("/sandbox/faults", faults.order, methods=["POST"]),
+            *kis.routes(world, gateway, clock),
+            *master.routes(world, clock),
+            *opendart.routes(world, clock),
+            *naver.routes(world, clock),
+            *rss.routes(world, clock),
+            *llm.routes(clock),
+        ],
+        middleware=[Middleware(FaultMiddleware, faults=faults)],
+    )
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=3
+    )
+
+
+def serve(host: str, port: int, replay: Path | None, seed: int) -> None:
+    """Serve in the foreground until SIGINT or SIGTERM; silent.
+
+    Raises ReplayError for a folder that cannot be served and OSError for a port that is taken, before it answers.
+    """
+    with socket.create_server((host, port)) as listener, suppress(KeyboardInterrupt):
+        uvicorn.Server(_config(create_app(open_world(replay, seed)))).run(sockets=[listener])
+
+
+@contextmanager
+def start_in_thread(app: Starlette) -> Iterator[str]:
+    """Serve `app` on a free loopback port from a thread; yields the base URL without a trailing slash."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(_config(app))
+        thread = threading.Thread(target=server.run, args=([listener],), name="sandbox", daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                if not thread.is_alive():
+                    raise RuntimeError("the sandbox server did not start")
+                time.sleep(0.005)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)

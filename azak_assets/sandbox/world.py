@@ -1,0 +1,201 @@
+"""What a sandbox world is: the records every stand-in serves and the protocol both worlds fulfil.
+
+Put the shape of market, news and filing facts here, in the field's words and in whole units (KRW, shares), never in the
+units or key names of one wire format: those belong to the module that speaks the wire. A world answers "what was known
+by `now`"; `now` is always handed in, so that a test can move the clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, Protocol
+
+Market = Literal["KOSPI", "KOSDAQ", "KONEX"]
+
+#: The index codes KIS uses, with the names its index service answers.
+INDICES = {"0001": "종합", "1001": "KOSDAQ", "2001": "KOSPI200"}
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One listed issue as the broker's master file has it on the morning after the last session.
+
+    `group` is the security group code of the master file (ST share, RT REIT, KN KONEX). `sector` is the four-digit
+    industry index code. `previous_*` are of the last closed session; `market_cap_krw` is close × listed shares.
+    """
+
+    code: str
+    isin: str
+    name: str
+    market: Market
+    group: str
+    sector: str
+    is_preferred: bool
+    is_spac: bool
+    listed_on: date | None
+    listed_shares: int
+    market_cap_krw: int
+    previous_close: int
+    previous_volume: int
+    is_halted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DailyBar:
+    """One session of one issue, KRW and shares. A halt has open, high, low and volume 0 and the carried close.
+
+    `reference` is the base price of the day's change and limits (0: unknown, the first bar of a record). `ratio` is
+    reference / previous close where a corporate action made them differ, else 0; `reason` is KIS's revaluation code.
+    """
+
+    day: date
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    turnover_krw: int
+    reference: int
+    ratio: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBar:
+    """One session of one index: points, shares and KRW."""
+
+    day: date
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    turnover_krw: int
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteBar:
+    """One minute that traded; `at` is its start (KST). `turnover_krw` is of this minute alone."""
+
+    at: datetime
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    turnover_krw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """One entry of a news search or feed, with the title it carries at the time asked.
+
+    `link` is the portal's address and `original_link` the publisher's; either may be empty. `published_at` is KST.
+    """
+
+    title: str
+    description: str
+    press: str
+    link: str
+    original_link: str
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """One DART filing. `corp_cls` is Y, K, N or E; `kind` the letter of pblntf_ty, "" where it was not recorded."""
+
+    corp_code: str
+    corp_name: str
+    stock_code: str
+    corp_cls: str
+    report_nm: str
+    rcept_no: str
+    filer_name: str
+    rcept_dt: date
+    rm: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """One company of DART's corpCode file; `stock_code` is "" for one that was never listed."""
+
+    corp_code: str
+    name: str
+    english_name: str
+    stock_code: str
+    modified_on: date
+
+
+class World(Protocol):
+    """A market, its news and its filings. Sequences of bars and filings are oldest first, of articles newest first.
+
+    A feed that is not in `feeds` answers with nothing, as an upstream would that holds no such record.
+    """
+
+    @property
+    def name(self) -> str:
+        """`seed:N` or `replay:HASH`."""
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """What this world holds; the sandbox lists it at /sandbox/world."""
+
+    @property
+    def first_day(self) -> date:
+        """The first day anything is known of."""
+
+    def last_day(self, now: datetime) -> date:
+        """The last day anything is known of."""
+
+    def issues(self, now: datetime) -> Sequence[Issue]:
+        """Every issue of the master files."""
+
+    def issue(self, code: str, now: datetime) -> Issue | None:
+        """One issue, also one that has left the market since; None for a code nobody ever had."""
+
+    def daily_bars(self, code: str, start: date, end: date, now: datetime, *, adjusted: bool) -> Sequence[DailyBar]:
+        """Bars inside [start, end], today's unfinished one included while its session runs."""
+
+    def index_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[IndexBar]:
+        """Bars of one of INDICES inside [start, end]."""
+
+    def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:
+        """The finished minutes of `day`; a past day is kept for the issues whose past minutes are recorded."""
+
+    def search(self, query: str, now: datetime) -> Sequence[Article]:
+        """Articles whose title or description the query matches."""
+
+    def headlines(self, press: str, now: datetime, limit: int) -> Sequence[Article]:
+        """The newest articles of one publisher."""
+
+    def filings(self, start: date, end: date, now: datetime) -> Sequence[Filing]:
+        """Filings received inside [start, end]."""
+
+    def companies(self, now: datetime) -> Sequence[Company]:
+        """DART's company list."""
+
+
+def isin_of(code: str) -> str:
+    """The ISIN of a Korean share: KR7, the code, 00 and the check digit of ISO 6166."""
+    body = f"KR7{code}00"
+    digits = "".join(str(int(character, 36)) for character in body)
+    total = 0
+    for position, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if position % 2 == 0 else 1)
+        total += value // 10 + value % 10
+    return f"{body}{-total % 10}"
+
+
+def terms_of(query: str) -> tuple[list[str], list[str]]:
+    """The wanted and the excluded terms of a search query: quotes hold a phrase together, `-word` excludes."""
+    wanted: list[str] = []
+    excluded: list[str] = []
+    for index, part in enumerate(query.split('"')):
+        if index % 2 == 1:
+            wanted += [part.strip()] if part.strip() else []
+            continue
+        for word in part.split():
+            (excluded if word.startswith("-") and len(word) > 1 else wanted).append(word.removeprefix("-"))
+    return wanted, excluded

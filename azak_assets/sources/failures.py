@@ -1,0 +1,116 @@
+"""The failures of an upstream, by name, so that a caller can act on the cause instead of reading a message.
+
+Put here what can go wrong between us and an upstream as a whole. A single malformed record is no failure: it is a
+`Reject` in the batch (`records.py`) and the good records beside it land. Nothing here may carry a key or a token; URLs
+pass through `without_secrets` before they reach a message.
+"""
+
+from typing import ClassVar, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+Action = Literal["retry", "wait", "stop", "alert"]
+
+SECRET_PARAMETERS = frozenset({"crtfc_key", "appkey", "appsecret", "secretkey", "token", "key", "api_key"})
+"""Query parameters that hold a credential at one of our upstreams, lower case."""
+
+
+def without_secrets(url: str) -> str:
+    """Return `url` with credentials in its query and its user part replaced by `***`."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    query = [
+        (name, "***" if name.lower() in SECRET_PARAMETERS else value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    ]
+    return urlunsplit((parts.scheme, host, parts.path, urlencode(query, safe="*"), ""))
+
+
+class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses say what happened
+    """An upstream did not give what was asked. `action` says what the caller should do about it.
+
+    `retry`: ask again soon, nothing is wrong with the request. `wait`: ask again, but slower or later. `stop`: do not
+    ask again before someone or something outside this run has changed. `alert`: a person has to look.
+    """
+
+    default_action: ClassVar[Action] = "alert"
+    default_advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        upstream: str,
+        what: str,
+        *,
+        url: str | None = None,
+        advice: str | None = None,
+        action: Action | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.upstream = upstream
+        self.what = what
+        self.url = without_secrets(url) if url else None
+        self.advice = advice or self.default_advice
+        self.action: Action = action or self.default_action
+        self.retry_after = retry_after
+        """Seconds after which the upstream said, or is known, to answer again; None when nobody knows."""
+        super().__init__()
+
+    def __str__(self) -> str:
+        place = f" [{self.url}]" if self.url else ""
+        return f"{self.upstream}: {self.what}{place}. {self.advice}"
+
+    def remove(self, *secrets: str) -> None:
+        """Replace these texts wherever the failure quotes them: some servers echo what they were sent."""
+        for secret in filter(None, secrets):
+            self.what = self.what.replace(secret, "***")
+            self.url = self.url and self.url.replace(secret, "***")
+
+
+class Blocked(SourceFailure):
+    """The upstream refuses us as a client (403 to a reader of a feed). Never evaded: honest user agent, then stop."""
+
+    default_action = "alert"
+    default_advice = "The publisher refuses automated readers: do not retry, ask them or switch the feed off"
+
+
+class RateLimited(SourceFailure):
+    """Too many calls. `wait` for a limit a second, `stop` for a daily quota."""
+
+    default_action = "wait"
+    default_advice = "Another process may use the same key: lower the budget or try again in a minute"
+
+
+class Unauthorized(SourceFailure):
+    """The upstream does not accept our credentials. Asking again cannot help."""
+
+    default_action = "stop"
+    default_advice = "Check the credentials of this upstream in the environment, `azak doctor` lists them"
+
+
+class Unavailable(SourceFailure):
+    """The upstream is down, times out or answers a server error."""
+
+    default_action = "retry"
+    default_advice = "The upstream has trouble: the run may be repeated later, nothing was lost"
+
+
+class ContractChanged(SourceFailure):
+    """The answer is not what the contract says: HTML instead of JSON, a missing key, an unknown error code."""
+
+    default_action = "alert"
+    default_advice = (
+        "This is not the wire format the client was written for: compare it with the upstream's documentation"
+    )
+
+
+class Empty(SourceFailure):
+    """A success that lacks the records the asked sessions must have."""
+
+    default_action = "alert"
+    default_advice = "The upstream answered normally without it: check the question, or run again later"
+
+
+class NotConfigured(SourceFailure):
+    """There are no credentials for this upstream. Raised by whoever builds the clients, never by a client."""
+
+    default_action = "stop"
+    default_advice = "Set its credentials in the environment, or use the sandbox"

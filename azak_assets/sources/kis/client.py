@@ -1,0 +1,357 @@
+"""The KIS OpenAPI over HTTP: token, envelope, error codes and paging.
+
+Put here what is asked and in how many calls; what the rows mean is in `bars` and `master`. Source of every rule:
+the broker's published service documents and samples (koreainvestment/open-trading-api). Prices are raw, on KRX
+(market `J`), never consolidated with other venues.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, TypeVar
+
+from azak_assets import krx
+from azak_assets.sources.collect import collect
+from azak_assets.sources.failures import ContractChanged, Empty, RateLimited, Unauthorized, Unavailable
+from azak_assets.sources.fields import Row, parse_rows
+from azak_assets.sources.kis import bars, master
+from azak_assets.sources.protocols import Budget, Token, TokenStore
+from azak_assets.sources.records import Batch, DailyBar, IndexBar, ListedStock, MinuteBar, Reject
+from azak_assets.sources.transport import Answer, Transport, payload_hash
+
+__all__ = ["KisClient", "collect"]
+
+T = TypeVar("T")
+B = TypeVar("B", DailyBar, IndexBar)
+
+QUOTATIONS = "/uapi/domestic-stock/v1/quotations"
+TOKEN_PATIENCE_S = 150.0
+"""One token a minute: long enough to wait out two refusals."""
+
+TOKEN_REFUSED = frozenset({"EGW00121", "EGW00122", "EGW00123"})
+PAUSE_S = {"EGW00201": 1.0, "EGW00215": 1.0, "EGW00133": 60.0}
+"""Too many calls in a second, and more than one token in a minute."""
+NOT_OURS = frozenset({"EGW00103", "EGW00105", "EGW00206", "EGW00207"})
+LIVE_ONLY = "EGW00213"
+GATEWAY_TROUBLE = frozenset({"EGW00002", "EGW00202", "EGW00203", "EGW00300", "EGW00301", "EGW00302"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """One quotation service: its path, its transaction id and the most rows it sends in one answer."""
+
+    path: str
+    tr_id: str
+    rows: int
+
+
+DAILY = _Service("/inquire-daily-itemchartprice", "FHKST03010100", 100)
+INDEX = _Service("/inquire-daily-indexchartprice", "FHKUP03500100", 50)
+PAST_MINUTES = _Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
+MINUTES_OF_TODAY = _Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
+
+
+class _TokenRefused(Exception):  # noqa: N818
+    """The server does not know or no longer accepts the token; the client replaces it once."""
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The bodies that one question took, for the count and the hash of its batch."""
+
+    bodies: list[bytes] = field(default_factory=list)
+
+    def batch(self, records: list[T], rejects: list[Reject]) -> Batch[T]:
+        return Batch(records, rejects, len(self.bodies), payload_hash(self.bodies))
+
+
+class KisClient:
+    """One account's access to KIS, safe to share between threads.
+
+    Tokens and the request budget are shared with every other process through `tokens` and `budget`. `now` must return
+    an aware datetime; it decides which sessions and minutes are over. All methods raise `SourceFailure`s.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        master_base_url: str,
+        app_key: str,
+        app_secret: str,
+        tokens: TokenStore,
+        budget: Budget,
+        per_second: float = 15,
+        now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._app_key = app_key
+        self._app_secret = app_secret
+        self._tokens = tokens
+        self._now = now
+        # A kept token belongs to one key at one host: after a change of either it must not be sent.
+        self._token_name = "kis:" + hashlib.sha256(f"{base_url}\n{app_key}".encode()).hexdigest()[:16]
+        secrets = (app_key, app_secret)
+        self._api = Transport("kis", base_url, budget=budget, per_second=per_second, secrets=secrets, sleep=sleep)
+        self._master = Transport("kis-master", master_base_url, budget=budget, per_second=10, sleep=sleep)
+
+    def daily_bars(self, stock_code: str, start: date, end: date) -> Batch[DailyBar]:
+        """Raw daily bars of one stock for the finished sessions of `start` … `end`, oldest first.
+
+        One call for up to 100 sessions. A session that closed less than ten minutes ago, or has not closed, is left
+        out; if that leaves none, no call is made. `Empty` when KIS knows no bar at all (it answers so for unknown
+        codes). A stock listed later, or delisted, has fewer bars than sessions, which is no failure; a session missing
+        between two others is a reject, because KIS has a bar for halted sessions too.
+        """
+        asked = bars.Asked.between(start, end, self._now())
+        calls = _Calls()
+        query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code, "FID_ORG_ADJ_PRC": "1"}
+        rows = self._pages(DAILY, query, asked, calls)
+        found, rejects = parse_rows(rows, lambda row: bars.daily_bar(row, stock_code, asked))
+        records = _by_day(f"daily bar of {stock_code}", asked, found, rejects)
+        if records:
+            expected = [day for day in asked.finished if records[0].trade_date < day < records[-1].trade_date]
+            rejects.extend(_missing(stock_code, expected, records))
+        return calls.batch(records, rejects)
+
+    def index_bars(self, index_code: str, start: date, end: date) -> Batch[IndexBar]:
+        """Daily bars of one index (KIS code: 0001 KOSPI, 1001 KOSDAQ, 2001 KOSPI200), oldest first; 50 a call.
+
+        As for stocks, but an index has a bar in every session: each finished one without is a reject naming the day.
+        """
+        asked = bars.Asked.between(start, end, self._now())
+        calls = _Calls()
+        query = {"FID_COND_MRKT_DIV_CODE": "U", "FID_INPUT_ISCD": index_code}
+        rows = self._pages(INDEX, query, asked, calls)
+        found, rejects = parse_rows(rows, lambda row: bars.index_bar(row, index_code, asked))
+        records = _by_day(f"bar of index {index_code}", asked, found, rejects)
+        return calls.batch(records, [*rejects, *_missing(index_code, asked.finished, records)])
+
+    def minute_bars(self, stock_code: str, day: date) -> Batch[MinuteBar]:
+        """One-minute bars of a past session, oldest first, in four calls; KIS keeps about a year of them.
+
+        Minutes without a trade have no bar. `Empty` when KIS has no row at all for the day; a stock that was halted
+        all day has rows but no bars. Raises `krx.NotASession`. Live accounts only.
+        """
+        query = {"FID_INPUT_DATE_1": f"{day:%Y%m%d}", "FID_FAKE_TICK_INCU_YN": ""}
+        return self._minutes(PAST_MINUTES, query, stock_code, krx.session(day))
+
+    def minute_bars_today(self, stock_code: str) -> Batch[MinuteBar]:
+        """The one-minute bars of today's session so far, oldest first, 30 a call; none before its first minute is over.
+
+        Raises `krx.NotASession` on a closed day. A stock without a trade so far has no bars, which is no failure;
+        `Empty` when KIS has no row at all ten minutes after the open.
+        """
+        session = krx.session(self._now().astimezone(krx.KST).date())
+        return self._minutes(MINUTES_OF_TODAY, {"FID_ETC_CLS_CODE": ""}, stock_code, session)
+
+    def listed_stocks(self) -> Batch[ListedStock]:
+        """Every share listed today on KOSPI, KOSDAQ and KONEX, from the three master files (no credentials needed).
+
+        ELW, warrants and ETN are left out. A code that appears in two markets is refused the second time. `Empty` when
+        a file holds no share.
+        """
+        calls = _Calls()
+        stocks: dict[str, ListedStock] = {}
+        rejects: list[Reject] = []
+        for market, layout in master.LAYOUTS.items():
+            content, body = self._master.ask(lambda answer: (answer.unzipped(), answer.body), f"/{layout.file}")
+            calls.bodies.append(body)
+            found, refused = master.listed_stocks(market, content)
+            if not found:
+                why = f"; the first of {len(refused)} refused lines {refused[0].reason}" if refused else ""
+                raise Empty("kis-master", f"{layout.file} holds no share{why}")
+            rejects.extend(refused)
+            for stock in found:
+                first = stocks.setdefault(stock.stock_code, stock)
+                if first is not stock:
+                    why = f"is listed on {first.market} already"
+                    rejects.append(Reject(repr(stock), "stock_code", stock.stock_code, why))
+        return calls.batch(list(stocks.values()), rejects)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+        self._master.close()
+
+    def _pages(self, service: _Service, query: Mapping[str, str], asked: bars.Asked, calls: _Calls) -> list[Row]:
+        # KIS counts `service.rows` sessions backwards from DATE_2, so a shorter answer is the last one.
+        rows: list[Row] = []
+        open_days = sorted(asked.finished)
+        while open_days:
+            dates = {
+                "FID_INPUT_DATE_1": f"{asked.start:%Y%m%d}",
+                "FID_INPUT_DATE_2": f"{open_days[-1]:%Y%m%d}",
+                "FID_PERIOD_DIV_CODE": "D",
+            }
+            body = self._get(service, {**query, **dates}, calls)
+            _check_code(body, query["FID_INPUT_ISCD"])
+            page = _rows(body)
+            rows.extend(page)
+            older = _days_before(page, open_days)
+            if len(page) < service.rows or len(older) == len(open_days):
+                break
+            open_days = older
+        return rows
+
+    def _minutes(
+        self, service: _Service, query: Mapping[str, str], stock_code: str, session: krx.Session
+    ) -> Batch[MinuteBar]:
+        calls = _Calls()
+        now = self._now()
+        rows: dict[datetime, Row] = {}
+        rejects: list[Reject] = []
+        upper = min(session.close_at, now.astimezone(krx.KST))
+        while upper >= session.open_at:
+            asked = {
+                "FID_COND_MRKT_DIV_CODE": "J",
+                "FID_INPUT_ISCD": stock_code,
+                "FID_INPUT_HOUR_1": f"{upper:%H%M%S}",
+                "FID_PW_DATA_INCU_YN": "N",
+            }
+            page = _rows(self._get(service, {**asked, **query}, calls))
+            starts, refused = parse_rows(page, lambda row: (bars.minute_start(row), row))
+            rejects.extend(refused)
+            fresh = {ts: row for ts, row in starts if ts.date() == session.day and ts not in rows}
+            rows.update(fresh)
+            oldest = min(fresh, default=session.open_at)
+            if oldest > upper:
+                raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
+            upper = oldest - bars.MINUTE
+        # Just after the open a stock may not have traded; later KIS pads even a halted stock's minutes.
+        if now >= session.open_at + bars.NOMINAL_DELAY and not rows and not rejects:
+            raise Empty(
+                "kis",
+                f"no minute of {stock_code} on {session.day}",
+                advice="KIS keeps about a year of minutes and answers so for unknown codes: check both",
+            )
+        minutes, refused = parse_rows(rows.values(), lambda row: bars.minute_row(row, stock_code, session, now))
+        return calls.batch(bars.with_turnover(minutes), rejects + refused)
+
+    def _get(self, service: _Service, params: Mapping[str, str], calls: _Calls) -> dict[str, Any]:
+        def read(answer: Answer) -> dict[str, Any]:
+            body = _envelope(answer)
+            calls.bodies.append(answer.body)
+            return body
+
+        def ask(token: Token) -> dict[str, Any]:
+            headers = {
+                "content-type": "application/json; charset=utf-8",
+                "authorization": f"Bearer {token.access_token}",
+                "appkey": self._app_key,
+                "appsecret": self._app_secret,
+                "tr_id": service.tr_id,
+                "custtype": "P",
+            }
+            return self._api.ask(read, QUOTATIONS + service.path, params=params, headers=headers)
+
+        token = self._tokens.get_or_issue(self._token_name, self._issue)
+        try:
+            return ask(token)
+        except _TokenRefused:
+            token = self._tokens.get_or_issue(self._token_name, self._issue, discard=token.access_token)
+        try:
+            return ask(token)
+        except _TokenRefused as refused:
+            raise Unauthorized("kis", f"a token issued just now is refused: {refused}") from None
+
+    def _issue(self) -> Token:
+        def read(answer: Answer) -> Token:
+            body = _envelope(answer)
+            token = body.get("access_token")
+            if not isinstance(token, str) or not token:
+                raise ContractChanged("kis", "the token answer holds no access_token", url=answer.url)
+            return Token(token, self._expiry(body, answer))
+
+        keys = {"grant_type": "client_credentials", "appkey": self._app_key, "appsecret": self._app_secret}
+        return self._api.ask(read, "/oauth2/tokenP", method="POST", json_body=keys, patience_s=TOKEN_PATIENCE_S)
+
+    def _expiry(self, body: Mapping[str, Any], answer: Answer) -> datetime:
+        # Within six hours KIS hands out the same token again: the stated end is right where `expires_in` may not be.
+        try:
+            naive = datetime.strptime(str(body.get("access_token_token_expired")), "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007
+            return naive.replace(tzinfo=krx.KST)
+        except ValueError:
+            pass
+        seconds = body.get("expires_in")
+        if not isinstance(seconds, int) or seconds <= 0:
+            raise ContractChanged("kis", "the token answer does not say when the token ends", url=answer.url)
+        return self._now() + timedelta(seconds=seconds)
+
+
+def _envelope(answer: Answer) -> dict[str, Any]:
+    """The body of a success; else the failure its code stands for, whatever the HTTP status says."""
+    body = answer.json_object()
+    is_success = str(body.get("rt_cd", "0")) == "0" and not body.get("error_code")
+    if is_success:
+        answer.raise_for_status()
+        return body
+    code = str(body.get("error_code") or body.get("msg_cd") or "").strip()
+    said = str(body.get("error_description") or body.get("msg1") or "").strip()
+    raise _failure(code, f"{code or 'a failure without a code'} (HTTP {answer.status}): {said}", answer)
+
+
+def _failure(code: str, what: str, answer: Answer) -> Exception:
+    url = answer.url
+    if code in TOKEN_REFUSED:
+        return _TokenRefused(what)
+    if code in PAUSE_S:
+        return RateLimited("kis", what, url=url, retry_after=PAUSE_S[code])
+    if code in NOT_OURS:
+        advice = "Check KIS_APP_KEY and KIS_APP_SECRET, and that they belong to KIS_BASE_URL"
+        return Unauthorized("kis", what, url=url, advice=advice)
+    if code == LIVE_ONLY:
+        return Unauthorized("kis", what, url=url, advice="This service needs a live account: the paper host has none")
+    if code in GATEWAY_TROUBLE or (answer.status >= 500 and not code.startswith("OPSQ")):
+        return Unavailable("kis", what, url=url)
+    return ContractChanged("kis", what, url=url)
+
+
+def _rows(body: Mapping[str, Any]) -> list[Row]:
+    rows = body.get("output2")
+    if not isinstance(rows, list):
+        raise ContractChanged("kis", f"output2 is {type(rows).__name__}, not a list of rows")
+    # KIS pads the answers of recently listed stocks with {}.
+    return [row for row in rows if row != {}]
+
+
+def _check_code(body: Mapping[str, Any], asked: str) -> None:
+    about = body.get("output1")
+    answered = str(about.get("stck_shrn_iscd") or "").strip() if isinstance(about, Mapping) else ""
+    if answered and answered != asked:
+        raise ContractChanged("kis", f"asked for {asked}, the answer is about {answered}")
+
+
+def _days_before(page: Sequence[Row], days: Iterable[date]) -> list[date]:
+    """The days that are older than every row of the page."""
+    written = [str(row.get("stck_bsop_date")) for row in page if isinstance(row, Mapping)]
+    return [day for day in days if written and f"{day:%Y%m%d}" < min(written)]
+
+
+def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reject]) -> list[B]:
+    """The bars in the order of their days, one a day; a second, different one becomes a reject. `Empty` without any."""
+    by_day = {bar.trade_date: bar for bar in reversed(found)}
+    rejects.extend(
+        Reject(repr(bar), "stck_bsop_date", str(bar.trade_date), "a second, different bar for the day")
+        for bar in found
+        if bar != by_day[bar.trade_date]
+    )
+    if asked.finished and not by_day and not rejects:
+        first, last = min(asked.finished), max(asked.finished)
+        raise Empty(
+            "kis",
+            f"no {what} in the {len(asked.finished)} session(s) from {first} to {last}",
+            advice="KIS answers so for an unknown code, before a listing and after a delisting: check the code",
+        )
+    return [by_day[day] for day in sorted(by_day)]
+
+
+def _missing(code: str, expected: Iterable[date], records: Iterable[B]) -> list[Reject]:
+    """A reject for every session that must have a bar and has none."""
+    days = {bar.trade_date for bar in records}
+    return [
+        Reject(code, "stck_bsop_date", str(day), "KIS sent no usable bar for this session")
+        for day in sorted(set(expected) - days)
+    ]

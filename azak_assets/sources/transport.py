@@ -1,0 +1,277 @@
+"""The one way out to an upstream: a budgeted, bounded, retried HTTP call whose answer the client reads itself.
+
+Put here what every upstream shares: timeouts, retries by cause, the shared budget, the hash of the payload, the
+decoding of a body. What a body means (error codes, envelopes) belongs to the client, which passes `read`; it is called
+whatever the HTTP status says, because KIS announces "too many calls" as HTTP 500 and DART every error as HTTP 200.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import re
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential,
+    wait_random,
+)
+
+from azak_assets.sources.failures import (
+    Blocked,
+    ContractChanged,
+    RateLimited,
+    SourceFailure,
+    Unauthorized,
+    Unavailable,
+    without_secrets,
+)
+from azak_assets.sources.protocols import Budget
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+USER_AGENT = "Azak/0.1 (data platform for Korean equities; reads public feeds at most every five minutes)"
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 60.0
+"""One answer, first byte to last: `READ_TIMEOUT_S` alone would let a server drip bytes for ever."""
+ANSWER_BYTES = 64 * 2**20
+"""The largest answer we know is DART's list of companies, about 4 MB."""
+ATTEMPTS = 6
+PATIENCE_S = 90.0
+"""No retry starts later than this after the first attempt."""
+
+_backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 1)
+
+
+class _SecretsOut(logging.Filter):
+    """httpx logs every URL at INFO, and DART's key travels in the URL."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(without_secrets(str(arg)) if isinstance(arg, httpx.URL) else arg for arg in record.args)
+        return True
+
+
+logging.getLogger("httpx").addFilter(_SecretsOut())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer as it came. `url` holds no credentials."""
+
+    upstream: str
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text: UTF-8, or CP949 where it is not UTF-8 (Korean servers still send it undeclared)."""
+        return decode(self.body)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the HTTP status is 2xx."""
+        return 200 <= self.status < 300
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object, whatever the status; else the failure that fits the status or the body."""
+        try:
+            parsed = json.loads(self.text)
+        except ValueError as error:
+            raise self._unreadable(error) from None
+        if not isinstance(parsed, dict):
+            self.raise_for_status()
+            raise ContractChanged(self.upstream, f"a JSON {type(parsed).__name__} came, not an object", url=self.url)
+        return parsed
+
+    def unzipped(self) -> bytes:
+        """The one file in the body, a zip archive."""
+        self.raise_for_status()
+        self.raise_if_empty()
+        if not self.body.startswith(b"PK"):
+            raise ContractChanged(self.upstream, f"no zip archive came: {self.excerpt()}", url=self.url)
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.body)) as archive:
+                return archive.read(archive.namelist()[0])
+        except (zipfile.BadZipFile, zlib.error, IndexError, EOFError) as error:
+            what = f"a damaged zip archive of {len(self.body)} bytes: {error}"
+            raise Unavailable(self.upstream, what, url=self.url) from None
+
+    def raise_for_status(self) -> None:
+        """Raise the failure a non-2xx status stands for when the body does not say more."""
+        if self.is_success:
+            return
+        what = f"HTTP {self.status}: {self.excerpt()}"
+        retry_after = self._retry_after()
+        if self.status == 401:
+            raise Unauthorized(self.upstream, what, url=self.url)
+        if self.status == 403:
+            raise Blocked(self.upstream, what, url=self.url)
+        if self.status == 429:
+            raise RateLimited(self.upstream, what, url=self.url, retry_after=retry_after)
+        if self.status >= 500 or self.status == 408:
+            raise Unavailable(self.upstream, what, url=self.url, retry_after=retry_after)
+        raise ContractChanged(self.upstream, what, url=self.url)
+
+    def raise_if_empty(self) -> None:
+        """Raise `Unavailable` for a success without a body, which is a gateway's accident, not an answer."""
+        if not self.body.strip():
+            raise Unavailable(self.upstream, f"HTTP {self.status} with an empty body", url=self.url)
+
+    def excerpt(self) -> str:
+        """The start of the body on one line, for messages."""
+        return " ".join(self.text[:500].split())[:160] or "an empty body"
+
+    def _unreadable(self, error: ValueError) -> SourceFailure:
+        try:
+            self.raise_for_status()
+            self.raise_if_empty()
+        except SourceFailure as failure:
+            return failure
+        if self.text.lstrip().startswith("<"):
+            return ContractChanged(self.upstream, f"a page came instead of JSON: {self.excerpt()}", url=self.url)
+        what = f"broken JSON, {len(self.body)} bytes, {error}: {self.excerpt()}"
+        return Unavailable(self.upstream, what, url=self.url)
+
+    def _retry_after(self) -> float | None:
+        value = self.headers.get("retry-after", "")
+        return float(value) if re.fullmatch(r"\d{1,4}", value, re.ASCII) else None
+
+
+def decode(body: bytes) -> str:
+    """Decode a Korean body: UTF-8, else CP949, else UTF-8 with its broken characters marked."""
+    for encoding in ("utf-8-sig", "cp949"):
+        try:
+            return body.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return body.decode("utf-8", errors="replace")
+
+
+def payload_hash(bodies: list[bytes]) -> str:
+    """The sha256 over answers in the order they were asked for; each is hashed first, so that no two splits collide."""
+    return hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).hexdigest()
+
+
+class Transport:
+    """HTTP to one upstream, safe to share between threads.
+
+    Every attempt takes one call from `budget` under `name`. `Unavailable` and `RateLimited` are tried again (unless
+    they say stop), at most `ATTEMPTS` times and not after `patience_s`; everything else is raised at once. Strings in
+    `secrets` never reach a message.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        budget: Budget,
+        per_second: float,
+        headers: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
+        follow_redirects: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = name
+        self._base_url = base_url.rstrip("/")
+        self._budget = budget
+        self._per_second = per_second
+        self._secrets = secrets
+        self._sleep = sleep
+        self._http = httpx.Client(
+            headers={"user-agent": USER_AGENT, **(headers or {})},
+            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            follow_redirects=follow_redirects,
+        )
+
+    def ask(
+        self,
+        read: Callable[[Answer], T],
+        path: str,
+        *,
+        method: str = "GET",
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json_body: Mapping[str, str] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> T:
+        """Call `path` and return what `read` makes of the answer, retrying what it or the network call transient."""
+        request = self._http.build_request(
+            method, self._base_url + path, params=params, headers=headers, json=json_body
+        )
+        retrying = Retrying(
+            retry=retry_if_exception(_is_worth_retrying),
+            wait=_wait,
+            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(patience_s),
+            sleep=self._sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        try:
+            result: T = retrying(self._attempt, read, request)
+        except SourceFailure as failure:
+            failure.remove(*self._secrets, request.headers.get("authorization", "").removeprefix("Bearer "))
+            raise
+        return result
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _attempt(self, read: Callable[[Answer], T], request: httpx.Request) -> T:
+        self._budget.acquire(self.name, self._per_second)
+        url = without_secrets(str(request.url))
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        body = bytearray()
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise Unavailable(self.name, f"the answer took longer than {ANSWER_TIMEOUT_S:.0f} s", url=url)
+                    if len(body) > ANSWER_BYTES:
+                        raise ContractChanged(self.name, f"an answer of more than {ANSWER_BYTES} bytes", url=url)
+            finally:
+                response.close()
+        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            raise ContractChanged(self.name, f"{type(error).__name__}: {error}", url=url) from None
+        except httpx.HTTPError as error:
+            raise Unavailable(self.name, f"{type(error).__name__}: {error}", url=url) from None
+        return read(Answer(self.name, url, response.status_code, response.headers, bytes(body)))
+
+
+def _is_worth_retrying(error: BaseException) -> bool:
+    return isinstance(error, Unavailable | RateLimited) and error.action != "stop"
+
+
+def _wait(state: RetryCallState) -> float:
+    # Jitter on top of what the upstream asked for: eight threads refused in one second must not return in one second.
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.retry_after if isinstance(failure, SourceFailure) else None
+    return (asked or 0.0) + _backoff(state)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    failure = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0.0
+    if isinstance(failure, SourceFailure):
+        log.info("%s: %s; attempt %d, again in %.1f s", failure.upstream, failure.what, state.attempt_number, pause)

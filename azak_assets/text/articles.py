@@ -1,0 +1,95 @@
+"""From a source's article records to the frames of `raw.news_articles` and `raw.news_sightings`.
+
+Belongs here: cleaning, identity and which version of a repeated article counts. Does not belong here: fetching records
+(`sources`; records are taken by their attributes) and writing frames (`warehouse`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+import pandas as pd
+
+from azak_assets.krx import KST
+from azak_assets.text.clean import clean_text, content_hash
+from azak_assets.text.identity import article_id
+from azak_assets.text.urls import canonical_url, press_of
+
+ARTICLE_COLUMNS = (
+    "article_id", "url", "title", "excerpt", "press", "published_at", "is_date_only", "content_hash", "known_at",
+)  # fmt: skip
+SIGHTING_COLUMNS = ("article_id", "query")
+_INSTANT = "datetime64[us, UTC]"
+
+
+class ArticleRecord(Protocol):
+    """What a source says about one article; `published_at` is aware, and 23:59:59 KST where only the date is known."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def url(self) -> str | None: ...  # noqa: D102
+    @property
+    def excerpt(self) -> str | None: ...  # noqa: D102
+    @property
+    def press(self) -> str | None: ...  # noqa: D102
+    @property
+    def published_at(self) -> datetime: ...  # noqa: D102
+    @property
+    def is_date_only(self) -> bool: ...  # noqa: D102
+
+
+def articles_frame(records: Iterable[ArticleRecord], source: str, query: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(articles, sightings) of one answer of `source` to `query` ("" for a feed that is not asked).
+
+    Articles: `ARTICLE_COLUMNS`, one row an article, sorted by id; `known_at` is the nominal time, `published_at`.
+    Press is the record's, else the one its URL tells. A URL that is no web address counts as none. Sightings:
+    `SIGHTING_COLUMNS`, distinct. Raises ValueError for a record without a title or with a naive time.
+    """
+    rows = [_row(record, source) for record in records]
+    articles = newest_versions(pd.DataFrame(rows, columns=list(ARTICLE_COLUMNS)))
+    sightings = pd.DataFrame({"article_id": articles["article_id"], "query": query}, columns=list(SIGHTING_COLUMNS))
+    return articles, sightings
+
+
+def newest_versions(articles: pd.DataFrame) -> pd.DataFrame:
+    """One row an article from several answers: the latest `published_at`, then the fuller title, then the fuller
+    excerpt.
+
+    The order in which answers arrived never decides, so that a repeated collection yields the same version.
+    """
+    typed = articles.astype({"published_at": _INSTANT, "known_at": _INSTANT, "is_date_only": bool})
+    ranked = typed.assign(
+        _title=typed["title"].str.len(),
+        _excerpt=typed["excerpt"].str.len().fillna(0),
+    ).sort_values(["article_id", "published_at", "_title", "_excerpt", "content_hash"], kind="stable")
+    newest = ranked.drop_duplicates("article_id", keep="last")
+    return newest[list(ARTICLE_COLUMNS)].reset_index(drop=True)
+
+
+def _row(record: ArticleRecord, source: str) -> tuple[object, ...]:
+    title = clean_text(record.title)
+    if not title:
+        raise ValueError(f"{source}: an article has no title (url {record.url!r}); quarantine it before it comes here")
+    if record.published_at.tzinfo is None:
+        raise ValueError(
+            f"{source}: published_at {record.published_at!r} of {title!r} has no time zone; sources attach KST"
+        )
+    url = _web_address(record.url)
+    excerpt = clean_text(record.excerpt) if record.excerpt else None
+    press = clean_text(record.press) if record.press else None
+    identity = article_id(url, title, press, record.published_at.astimezone(KST).date())
+    if press is None and url is not None:
+        press = press_of(url)
+    published_at = pd.Timestamp(record.published_at).tz_convert("UTC")
+    hashed = content_hash(title, excerpt)
+    return (identity, url, title, excerpt or None, press, published_at, record.is_date_only, hashed, published_at)
+
+
+def _web_address(url: str | None) -> str | None:
+    if not url:
+        return None
+    try:
+        return canonical_url(url)
+    except ValueError:
+        return None

@@ -1,0 +1,467 @@
+"""A pandas frame as PostgreSQL's binary COPY, column by column.
+
+Belongs here: turning typed columns into bytes, and refusing values that a column cannot hold. Does not belong here:
+which columns a table wants, keys, scopes (`frames`), statements (`changes`).
+
+Fixed-width columns and short texts are laid out by numpy in blocks of rows: a whole-market day of minute bars, a
+million rows, takes 0.3 s where psycopg's own row writer takes 4 s. Arrays, JSON and long texts go row by row: tables
+with them have few rows. Missing values are None, NaN, NaT and NA alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
+TRAILER: Final = struct.pack(">h", -1)
+NULL_FIELD: Final = struct.pack(">i", -1)
+BLOCK_ROWS: Final = 16_384
+"""Rows laid out at a time: some 2 MB, which stays in the processor's cache."""
+WIDEST_ROW: Final = 512
+"""Bytes of a row beyond which padding every row to the widest would cost more than going row by row."""
+EPOCH_DAYS: Final = int(np.datetime64("2000-01-01", "D").astype(np.int64))
+EPOCH_US: Final = EPOCH_DAYS * 86_400_000_000
+"""PostgreSQL counts dates and instants from 2000-01-01, numpy from 1970-01-01."""
+TEXT_OID: Final = 25
+REAL_OID: Final = 700
+EXACT_IN_DOUBLE: Final = 2**53
+
+
+class FrameError(ValueError):
+    """A frame that does not fit its table; the message names table, column and value."""
+
+
+@dataclass(slots=True)
+class Fixed:
+    """A column of one width: native-endian values as PostgreSQL counts them, and where it is NULL (None: nowhere)."""
+
+    values: npt.NDArray[Any]
+    nulls: Mask | None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_all_null(self) -> bool:
+        """Whether no row holds a value."""
+        return self.nulls is not None and bool(self.nulls.all())
+
+    def update(self, digest: Any) -> None:
+        """Feed the column to a hash."""
+        digest.update(np.ascontiguousarray(self.values))
+        if self.nulls is not None:
+            digest.update(self.nulls)
+
+    def ranks(self) -> tuple[Ints, int]:
+        """Integers from 0 that sort as the values do, and how many there may be."""
+        values = self.values.astype(np.int64)
+        low = values.min()
+        return values - low, int(values.max()) - int(low) + 1
+
+
+@dataclass(slots=True)
+class Coded:
+    """A text column as positions in a list of distinct UTF-8 texts; -1 is NULL."""
+
+    codes: npt.NDArray[np.int32]
+    texts: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def nulls(self) -> Mask | None:
+        """Where the column is NULL; None: nowhere."""
+        missing: Mask = self.codes < 0
+        return missing if missing.any() else None
+
+    @property
+    def is_all_null(self) -> bool:
+        """Whether no row holds a text."""
+        return not self.texts
+
+    @property
+    def width(self) -> int:
+        """Bytes of the longest text."""
+        return max(map(len, self.texts), default=0)
+
+    def update(self, digest: Any) -> None:
+        """Feed the column to a hash; no text holds a NUL, so joining by it is unambiguous."""
+        digest.update(self.codes)
+        digest.update(b"\x00".join(self.texts))
+
+    def ranks(self) -> tuple[Ints, int]:
+        """Integers from 0 that sort as the texts do by their bytes, and how many there are."""
+        places = np.empty(len(self.texts), dtype=np.int64)
+        places[np.argsort(np.array(self.texts))] = np.arange(len(self.texts))
+        return places[self.codes], len(self.texts)
+
+
+@dataclass(slots=True)
+class Payloads:
+    """A column of arrays or JSON: the finished payload of each row, None for NULL."""
+
+    payloads: list[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @property
+    def nulls(self) -> Mask | None:
+        """Where the column is NULL; None: nowhere."""
+        missing = np.fromiter((payload is None for payload in self.payloads), dtype=bool, count=len(self.payloads))
+        return missing if missing.any() else None
+
+    def update(self, digest: Any) -> None:
+        """Feed the column to a hash."""
+        digest.update(b"".join(_field(payload) for payload in self.payloads))
+
+
+Encoded = Fixed | Coded | Payloads
+
+
+# ---- from pandas to columns ------------------------------------------------------------------------------------------
+
+
+def encode(series: pd.Series[Any], kind: sa.types.TypeEngine[Any], where: str) -> Encoded:
+    """Encode one column for its PostgreSQL type; `where` (`schema.table.column`) opens the message of a FrameError."""
+    if isinstance(kind, (ARRAY, JSONB)):
+        payload = _json if isinstance(kind, JSONB) else _reals if isinstance(kind.item_type, REAL) else _text_list
+        return Payloads([None if _is_missing(value) else payload(value, where) for value in series])
+    if isinstance(kind, sa.Integer):
+        return _integers(series, kind, where)
+    encoders: dict[type[Any], Callable[[pd.Series[Any], str], Encoded]] = {
+        sa.Double: _doubles,
+        sa.Boolean: _booleans,
+        sa.Date: _dates,
+        sa.DateTime: _instants,
+        sa.Text: _texts,
+    }
+    for type_, encoder in encoders.items():
+        if isinstance(kind, type_):
+            return encoder(series, where)
+    raise TypeError(f"{where}: no encoding for the type {kind!r}; add it to azak_assets/warehouse/encode.py")
+
+
+def constant(value: str, rows: int) -> Coded:
+    """Encode a text column that holds one value."""
+    return Coded(np.zeros(rows, dtype=np.int32), [value.encode()])
+
+
+def instants(values_us: Ints) -> Fixed:
+    """Encode instants given as microseconds since 1970-01-01 UTC."""
+    return Fixed(values_us - EPOCH_US, None)
+
+
+def as_series(column: Fixed) -> pd.Series[Any]:
+    """Return an encoded column of instants as datetimes in UTC."""
+    return pd.Series((column.values + EPOCH_US).view("datetime64[us]")).dt.tz_localize("UTC")
+
+
+def fingerprint(columns: dict[str, Encoded], definition: str) -> str:
+    """Return a sha256 over the values of all columns in their order and over `definition`."""
+    digest = hashlib.sha256(definition.encode())
+    for name, column in columns.items():
+        digest.update(f"\x00{name}\x00{len(column)}\x00".encode())
+        column.update(digest)
+    return digest.hexdigest()
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)  # noqa: PLR0124
+
+
+def _refuse(series: pd.Series[Any], bad: Mask, where: str, wanted: str) -> FrameError:
+    position = int(np.flatnonzero(bad)[0])
+    value = series.iloc[position]
+    return FrameError(
+        f"{where} wants {wanted}; row {position} of the frame holds {value!r} ({type(value).__name__}), "
+        f"{int(bad.sum())} of {len(series)} rows are like it"
+    )
+
+
+def _objects(series: pd.Series[Any], kinds: type | tuple[type, ...], where: str, wanted: str) -> Mask | None:
+    """Check the Python values of an object column one by one; return where they are missing."""
+    nulls: Mask = series.isna().to_numpy()
+    booleans_wanted = isinstance(kinds, tuple) and bool in kinds
+    bad = np.fromiter(
+        (
+            not missing
+            and (not isinstance(value, kinds) or (isinstance(value, (bool, np.bool_)) and not booleans_wanted))
+            for value, missing in zip(series, nulls, strict=True)
+        ),
+        dtype=bool,
+        count=len(series),
+    )
+    if bad.any():
+        raise _refuse(series, bad, where, wanted)
+    return nulls if nulls.any() else None
+
+
+def _numbers(series: pd.Series[Any], where: str, wanted: str) -> tuple[npt.NDArray[Any], Mask | None]:
+    """Return the numbers of a column (int64 or float64, missing ones 0) and where they are missing."""
+    if series.dtype == object:
+        nulls = _objects(series, (int, float, np.integer, np.floating), where, wanted)
+        filled = [0 if _is_missing(value) else value for value in series]
+        try:
+            return np.array(filled, dtype=None if filled else np.int64), nulls
+        except OverflowError:
+            raise FrameError(f"{where} wants {wanted}; a value does not fit") from None
+    if series.dtype.kind not in "iuf" or not isinstance(series.dtype, (np.dtype, pd.api.extensions.ExtensionDtype)):
+        raise _refuse(
+            series, series.notna().to_numpy() | (len(series) > 0), where, f"{wanted} (dtype is {series.dtype})"
+        )
+    nulls = series.isna().to_numpy() if series.hasnans else None
+    kind = np.float64 if series.dtype.kind == "f" else np.int64
+    return series.to_numpy(dtype=kind, na_value=0) if nulls is not None else series.to_numpy(dtype=kind), nulls
+
+
+def _integers(series: pd.Series[Any], kind: sa.Integer, where: str) -> Fixed:
+    dtype, name = (
+        (np.int16, "smallint")
+        if isinstance(kind, sa.SmallInteger)
+        else (np.int64, "bigint")
+        if isinstance(kind, sa.BigInteger)
+        else (np.int32, "integer")
+    )
+    wanted = f"whole numbers ({name})"
+    if series.isna().all():
+        return Fixed(np.zeros(len(series), dtype=dtype), np.ones(len(series), dtype=bool) if len(series) else None)
+    values, nulls = _numbers(series, where, wanted)
+    if values.dtype.kind == "f":
+        bad = (values != np.floor(values)) | (np.abs(values) > EXACT_IN_DOUBLE)
+    else:
+        limits = np.iinfo(dtype)
+        bad = (values < limits.min) | (values > limits.max)
+    if bad.any():
+        raise _refuse(series, bad, where, wanted)
+    return Fixed(values.astype(dtype, copy=False), nulls)
+
+
+def _doubles(series: pd.Series[Any], where: str) -> Fixed:
+    if series.isna().all():
+        return Fixed(np.zeros(len(series)), np.ones(len(series), dtype=bool) if len(series) else None)
+    values, nulls = _numbers(series, where, "numbers (double precision)")
+    return Fixed(values.astype(np.float64, copy=False), nulls)
+
+
+def _booleans(series: pd.Series[Any], where: str) -> Fixed:
+    wanted = "booleans"
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind == "b":
+        return Fixed(series.to_numpy().view(np.int8), None)
+    if isinstance(series.dtype, pd.BooleanDtype):
+        nulls = series.isna().to_numpy() if series.hasnans else None
+        return Fixed(series.to_numpy(dtype=bool, na_value=False).view(np.int8), nulls)
+    nulls = _objects(series.astype(object), (bool, np.bool_), where, wanted)
+    values = np.fromiter((not _is_missing(one) and bool(one) for one in series), dtype=np.int8, count=len(series))
+    return Fixed(values, nulls)
+
+
+def _dates(series: pd.Series[Any], where: str) -> Fixed:
+    wanted = "dates (datetime.date, a KST date)"
+    if series.dtype.kind == "M" and isinstance(series.dtype, np.dtype):
+        nulls = series.isna().to_numpy()
+        days = series.to_numpy().astype("datetime64[D]")
+        bad = (days != series.to_numpy()) & ~nulls
+        if bad.any():
+            raise _refuse(series, bad, where, wanted)
+        numbers = np.where(nulls, 0, days.astype(np.int64) - EPOCH_DAYS).astype(np.int32)
+        return Fixed(numbers, nulls if nulls.any() else None)
+    if isinstance(series.dtype, pd.DatetimeTZDtype):
+        raise _refuse(series, np.ones(len(series), dtype=bool), where, wanted) if len(series) else FrameError(where)
+    codes, distinct = pd.factorize(series.astype(object))
+    for value in distinct:
+        if not isinstance(value, date) or isinstance(value, datetime):
+            raise _refuse(series, np.asarray(series.astype(object) == value), where, wanted)
+    numbers = np.array([*(value.toordinal() for value in distinct), 0], dtype=np.int32) - date(2000, 1, 1).toordinal()
+    nulls = codes < 0
+    return Fixed(np.where(nulls, 0, numbers[codes]).astype(np.int32), nulls if nulls.any() else None)
+
+
+def _instants(series: pd.Series[Any], where: str) -> Fixed:
+    wanted = "datetimes with a time zone"
+    if not isinstance(series.dtype, pd.DatetimeTZDtype):
+        if series.dtype.kind == "M" and len(series) and not series.isna().all():
+            raise _refuse(series, series.notna().to_numpy(), where, wanted)
+        series = series.astype(object)
+        _objects(series, datetime, where, wanted)
+        naive = np.fromiter(
+            (not _is_missing(value) and value.utcoffset() is None for value in series), dtype=bool, count=len(series)
+        )
+        if naive.any():
+            raise _refuse(series, naive, where, wanted)
+        series = pd.to_datetime(series, utc=True)
+    values = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]").view(np.int64)
+    nulls = values == np.iinfo(np.int64).min
+    if nulls.any():
+        return Fixed(np.where(nulls, 0, values - EPOCH_US), nulls)
+    return Fixed(values - EPOCH_US, None)
+
+
+def _texts(series: pd.Series[Any], where: str) -> Coded:
+    codes, distinct = pd.factorize(series)
+    values = np.asarray(distinct, dtype=object).tolist()
+    for value in values if series.dtype != "str" else ():
+        if not isinstance(value, str):
+            raise _refuse(series, np.asarray(series.astype(object) == value), where, "text")
+    try:
+        texts = list(map(str.encode, values))
+    except UnicodeEncodeError as error:
+        raise FrameError(f"{where} wants text; {error.object!r} holds half a character (a lone surrogate)") from None
+    if b"\x00" in b"".join(texts):
+        value = next(value for value in values if "\x00" in value)
+        raise FrameError(f"{where} wants text; {value!r} holds a NUL character, which PostgreSQL cannot store")
+    return Coded(codes.astype(np.int32), texts)
+
+
+def _json(value: Any, where: str) -> bytes:
+    try:
+        return b"\x01" + json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
+    except (TypeError, ValueError) as error:
+        raise FrameError(f"{where} wants JSON (finite numbers only): {error}; value {value!r:.200}") from None
+
+
+def _reals(value: Any, where: str) -> bytes:
+    try:
+        numbers = np.asarray(value, dtype=">f4")
+    except (TypeError, ValueError):
+        raise FrameError(f"{where} wants lists of numbers (real[]); found {value!r:.200}") from None
+    if numbers.ndim != 1:
+        raise FrameError(f"{where} wants flat lists of numbers (real[]); found {numbers.ndim} dimensions")
+    items = np.empty(len(numbers), dtype=[("length", ">i4"), ("value", ">f4")])
+    items["length"], items["value"] = 4, numbers
+    return _array(REAL_OID, len(numbers), items.tobytes())
+
+
+def _text_list(value: Any, where: str) -> bytes:
+    if not isinstance(value, (list, tuple, np.ndarray)) or not all(isinstance(item, str) for item in value):
+        raise FrameError(f"{where} wants lists of text (text[]); found {value!r:.200}")
+    return _array(TEXT_OID, len(value), b"".join(_field(item.encode()) for item in value))
+
+
+def _array(oid: int, length: int, items: bytes) -> bytes:
+    if not length:
+        return struct.pack(">iii", 0, 0, oid)
+    return struct.pack(">iiiii", 1, 0, oid, length, 1) + items
+
+
+def _field(payload: bytes | None) -> bytes:
+    return NULL_FIELD if payload is None else struct.pack(">i", len(payload)) + payload
+
+
+# ---- from columns to COPY --------------------------------------------------------------------------------------------
+
+
+def copy_blocks(columns: Sequence[Encoded], order: Ints | None) -> Iterator[bytes]:
+    """Yield the whole binary COPY stream in blocks of rows, in the frame's order or in `order` (positions of rows)."""
+    yield HEADER
+    rows = len(columns[0])
+    narrow = [column for column in columns if not isinstance(column, Payloads)]
+    width = 2 + sum(4 + (c.width if isinstance(c, Coded) else c.values.itemsize) for c in narrow)
+    lay_out = _Layout(narrow).block if len(narrow) == len(columns) and width <= WIDEST_ROW else None
+    for start in range(0, rows, BLOCK_ROWS):
+        taken: slice | Ints = slice(start, min(start + BLOCK_ROWS, rows))
+        if order is not None:
+            taken = order[taken]
+        yield lay_out(taken) if lay_out else _row_by_row(columns, taken)
+    yield TRAILER
+
+
+class _Layout:
+    """Rows padded to one width as a numpy record, whose unused bytes are cut out where a block has any."""
+
+    def __init__(self, columns: Sequence[Fixed | Coded]) -> None:
+        self._columns = columns
+        fields: list[tuple[str, str]] = [("fields", ">i2")]
+        self._tables: dict[int, tuple[npt.NDArray[np.void], Ints]] = {}
+        lengths: dict[str, int] = {}
+        for i, column in enumerate(columns):
+            fields.append((f"length{i}", ">i4"))
+            if column.is_all_null:
+                lengths[f"length{i}"] = -1
+            elif isinstance(column, Coded):
+                width = max(column.width, 1)
+                padded = np.array(column.texts, dtype=f"S{width}").view(f"V{width}")
+                # The last length stands for code -1, NULL.
+                self._tables[i] = padded, np.array([*map(len, column.texts), -1], dtype=np.int64)
+                fields.append((f"value{i}", f"V{width}"))
+            else:
+                lengths[f"length{i}"] = column.values.itemsize
+                fields.append((f"value{i}", f">{column.values.dtype.kind}{column.values.itemsize}"))
+        # What never changes between blocks is written once; a block only fills in its values.
+        self._records = np.zeros(min(BLOCK_ROWS, len(columns[0])), dtype=np.dtype(fields))
+        self._records["fields"] = len(columns)
+        for name, length in lengths.items():
+            self._records[name] = length
+
+    def block(self, taken: slice | Ints) -> bytes:
+        """Lay out some rows."""
+        rows = taken.stop - taken.start if isinstance(taken, slice) else len(taken)
+        records = self._records[:rows]
+        short: list[tuple[int, Ints]] = []
+        for i, column in enumerate(self._columns):
+            if column.is_all_null:
+                continue
+            if isinstance(column, Coded):
+                padded, lengths = self._tables[i]
+                codes = column.codes[taken]
+                records[f"value{i}"] = padded[codes]
+                length = lengths[codes]
+                records[f"length{i}"] = length
+                if (length < padded.dtype.itemsize).any():
+                    short.append((i, length))
+                continue
+            records[f"value{i}"] = column.values[taken]
+            if column.nulls is not None:
+                nulls = column.nulls[taken]
+                length = np.where(nulls, -1, column.values.itemsize)
+                records[f"length{i}"] = length
+                if nulls.any():
+                    short.append((i, length))
+        if not short:
+            return records.tobytes()
+        flat = records.view(np.uint8).reshape(rows, -1)
+        used = np.ones(flat.shape, dtype=bool)
+        for i, length in short:
+            kind, offset = records.dtype.fields[f"value{i}"][:2]  # type: ignore[index]
+            used[:, offset : offset + kind.itemsize] = np.arange(kind.itemsize) < length[:, None]
+        return flat[used].tobytes()
+
+
+def _row_by_row(columns: Sequence[Encoded], taken: slice | Ints) -> bytes:
+    start = struct.pack(">h", len(columns))
+    fields = [_fields(column, taken) for column in columns]
+    return b"".join(start + b"".join(row) for row in zip(*fields, strict=True))
+
+
+def _fields(column: Encoded, taken: slice | Ints) -> list[bytes]:
+    """Length and payload of some rows of one column."""
+    if isinstance(column, Payloads):
+        positions = range(len(column))[taken] if isinstance(taken, slice) else taken.tolist()
+        return [_field(column.payloads[position]) for position in positions]
+    if isinstance(column, Coded):
+        table = [*map(_field, column.texts), NULL_FIELD]
+        return [table[code] for code in column.codes[taken].tolist()]
+    size = column.values.itemsize
+    values = column.values[taken].astype(column.values.dtype.newbyteorder(">")).tobytes()
+    prefix = struct.pack(">i", size)
+    fields = [prefix + values[at : at + size] for at in range(0, len(values), size)]
+    if column.nulls is not None:
+        for position in np.flatnonzero(column.nulls[taken]):
+            fields[position] = NULL_FIELD
+    return fields

@@ -1,0 +1,118 @@
+"""The warehouse as the other rooms hold it: a database and the run that works on it.
+
+Belongs here: the methods, without behaviour of their own. Does not belong here: how they work (`load`, `asof`,
+`transactions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from azak_assets.warehouse.scope import LoadResult, Scope
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import sqlalchemy as sa
+
+    from azak_assets.warehouse.asof import Clock, Days
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """A database and the `run_id` that every row written through it carries.
+
+    `engine` may also be a connection: then everything belongs to its transaction.
+    """
+
+    engine: sa.Engine | sa.Connection
+    run_id: str
+
+    def load(self, table: str, frame: pd.DataFrame, scope: Scope, *, complete: bool, source: str) -> LoadResult:
+        """Make a versioned table agree with a frame inside a scope; see `load.load_partition`."""
+        from azak_assets.warehouse import load  # noqa: PLC0415
+
+        return load.load_partition(
+            self.engine, table, frame, scope, complete=complete, source=source, run_id=self.run_id
+        )
+
+    def append(self, table: str, frame: pd.DataFrame, *, source: str) -> LoadResult:
+        """Add rows to an append-only table; see `load.append`."""
+        from azak_assets.warehouse import load  # noqa: PLC0415
+
+        return load.append(self.engine, table, frame, source=source, run_id=self.run_id)
+
+    def read(
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        days: Days | None = None,
+        where: Mapping[str, Any] | None = None,
+        order_by: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return current rows; see `asof.read`."""
+        from azak_assets.warehouse import asof  # noqa: PLC0415
+
+        return asof.read(self.engine, table, columns=columns, days=days, where=where, order_by=order_by)
+
+    def as_of(
+        self,
+        table: str,
+        at: datetime,
+        clock: Clock,
+        *,
+        columns: Sequence[str] | None = None,
+        days: Days | None = None,
+        where: Mapping[str, Any] | None = None,
+        order_by: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return rows as they stood at an instant; see `asof.as_of`."""
+        from azak_assets.warehouse import asof  # noqa: PLC0415
+
+        return asof.as_of(self.engine, table, at, clock, columns=columns, days=days, where=where, order_by=order_by)
+
+    def count_by_day(self, table: str) -> pd.DataFrame:
+        """Return (day, rows) of the current rows; see `asof.count_by_day`."""
+        from azak_assets.warehouse import asof  # noqa: PLC0415
+
+        return asof.count_by_day(self.engine, table)
+
+    def quarantine(self, rejects: Iterable[Any], *, source: str) -> int:
+        """Keep refused records with their reasons; see `load.quarantine`."""
+        from azak_assets.warehouse import load  # noqa: PLC0415
+
+        return load.quarantine(self.engine, rejects, source=source, run_id=self.run_id)
+
+    def cutoff(self) -> datetime:
+        """Return an instant for live as-of reads, taken under the lock that loads hold; see `transactions.cutoff`."""
+        from azak_assets.warehouse import transactions  # noqa: PLC0415
+
+        return transactions.cutoff(self.engine)
+
+    @contextmanager
+    def exclusive(self, what: str) -> Iterator[None]:
+        """Let one process at a time do ``what``; see `transactions.exclusive`. Not inside a transaction."""
+        import sqlalchemy as sa  # noqa: PLC0415
+
+        from azak_assets.warehouse import transactions  # noqa: PLC0415
+
+        if isinstance(self.engine, sa.Connection):
+            raise TypeError("exclusive work needs a connection of its own: leave the transaction first")
+        with transactions.exclusive(self.engine, what):
+            yield
+
+    @contextmanager
+    def transaction(self) -> Iterator[Warehouse]:
+        """Give a warehouse whose writes are committed together at the end of the block, or not at all."""
+        import sqlalchemy as sa  # noqa: PLC0415
+
+        if isinstance(self.engine, sa.Connection):
+            with self.engine.begin_nested():
+                yield self
+        else:
+            with self.engine.begin() as connection:
+                yield replace(self, engine=connection)

@@ -1,0 +1,66 @@
+"""The world a database belongs to: live, a seeded sandbox or a replay; stamped at first use, never mixed.
+
+Belongs here: the stamp and its refusal. Does not belong here: which world a process works in (`resources` asks the
+settings and the sandbox), nor what a world contains.
+"""
+
+import re
+
+import sqlalchemy as sa
+
+WORLD = re.compile(r"live|seed:\d+|replay:[0-9a-f]+")
+
+
+class WorldMismatch(Exception):  # noqa: N818 -- named for what happened, as the other refusals of the house
+    """The database holds another world than the one asked for; attributes `found` and `asked`."""
+
+    def __init__(self, found: str, asked: str) -> None:
+        self.found = found
+        self.asked = asked
+        super().__init__(
+            f"This database holds the world `{found}` and you asked for `{asked}`, and worlds never mix: set AZAK_HOME "
+            f"(or AZAK_DATABASE_URL) to another place for `{asked}`, or go back to {_how_to_ask_for(found)}."
+        )
+
+
+def stamp(engine: sa.Engine, world: str) -> None:
+    """Claim a fresh database for a world, or confirm that it belongs to it already; two first users at once are safe.
+
+    Args:
+        engine: of a migrated database.
+        world: `live`, `seed:N` (the generator's seed) or `replay:HASH` (hex digits that stand for the recorded data).
+
+    Raises:
+        WorldMismatch: the database belongs to another world.
+        ValueError: `world` is none of the three forms.
+    """
+    if not WORLD.fullmatch(world):
+        msg = f"world {world!r} is none of `live`, `seed:N`, `replay:HASH`"
+        raise ValueError(msg)
+    # The second of two first users waits at the primary key until the first commits, then sees its row: each statement
+    # of a READ COMMITTED transaction has its own snapshot.
+    with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into ops.world (world, stamped_at) values (:world, clock_timestamp()) on conflict do nothing"
+            ),
+            {"world": world},
+        )
+        found: str = connection.execute(sa.text("select world from ops.world")).scalar_one()
+    if found != world:
+        raise WorldMismatch(found, world)
+
+
+def current(engine: sa.Engine) -> str | None:
+    """The world of a migrated database; None while nobody used it."""
+    with engine.connect() as connection:
+        return connection.execute(sa.text("select world from ops.world")).scalar_one_or_none()
+
+
+def _how_to_ask_for(world: str) -> str:
+    kind, _, name = world.partition(":")
+    return {
+        "live": "AZAK_MODE=live",
+        "seed": f"the sandbox with seed {name}",
+        "replay": f"--replay with the folder whose data hash to {name}",
+    }[kind]

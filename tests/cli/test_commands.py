@@ -1,0 +1,272 @@
+"""Every `azak` command but `up` and `run` as a user types it: help, doctor, env, db, predict; no secret comes out.
+
+Every command here runs with keys in its environment, and what it prints is searched for them.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import psycopg
+import pytest
+import sqlalchemy as sa
+import typer
+from typer.testing import CliRunner
+
+from azak_assets.cli import app
+from azak_assets.cli.processes import free_port
+from azak_assets.sandbox.seeded import SeededWorld
+from azak_assets.sandbox.server import create_app, start_in_thread
+from azak_assets.settings import Settings, described
+from azak_assets.warehouse import database, server
+from azak_assets.warehouse.scope import Scope
+from azak_assets.warehouse.warehouse import Warehouse
+from tests.integration.conftest import AZAK, Home
+
+MARKER = "do-not-show-me"
+SECRETS = {
+    name: f"{MARKER}-{name.lower()}"
+    for name in (
+        "KIS_APP_KEY", "KIS_APP_SECRET", "OPENDART_API_KEY", "NAVER_CLIENT_ID", "NAVER_CLIENT_SECRET",
+        "REDDIT_CLIENT_ID", "REDDIT_CLIENT_SECRET", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "TELEGRAM_BOT_TOKEN",
+    )
+}  # fmt: skip
+CLOSED_PORT = "postgresql://azak:" + MARKER + "@127.0.0.1:1/azak"
+
+
+def azak(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with secrets in its environment; none of them may come out."""
+    environment = {**Home(home, home).environment, "AZAK_MODE": "sandbox", **SECRETS, **variables}
+    finished = subprocess.run(
+        [AZAK, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert MARKER not in finished.stdout + finished.stderr, finished.stdout + finished.stderr
+    return finished
+
+
+def done(home: Path, *arguments: str, **variables: str) -> str:
+    """The standard output of a command that succeeds."""
+    finished = azak(home, *arguments, **variables)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def refused(home: Path, *arguments: str, **variables: str) -> str:
+    """The one sentence of a command that does not."""
+    finished = azak(home, *arguments, **variables)
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+    (line,) = [line for line in finished.stderr.splitlines() if not line.startswith("Opened ")]
+    assert line.startswith("✗ ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A migrated home whose server runs."""
+    # Not pytest's folder: it is closed to the account that the server runs as when we are root.
+    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
+    try:
+        assert "applied" in done(path, "db", "migrate")
+        yield path
+    finally:
+        server.stop(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def commands(group: typer.core.TyperGroup, *above: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from commands(command, *above, name)
+        else:
+            yield (*above, name)
+
+
+@pytest.mark.parametrize("command", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_the_help_of_every_command_has_an_example_of_it(command: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"])
+    assert shown.exit_code == 0
+    example = " ".join(shown.output.split("Example: ")[1].split())
+    assert f"azak {' '.join(command)}" in example
+
+
+def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
+    listed = CliRunner().invoke(app, ["--help"])
+    for name in ("up", "run", "sandbox", "db", "predict", "doctor", "env"):
+        assert f" {name} " in listed.output
+    code = "import sys, azak_assets.cli; sys.exit(int(bool({'dagster', 'sqlalchemy', 'pandas'} & set(sys.modules))))"
+    python = str(Path(AZAK).parent / "python")
+    assert subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def test_doctor_with_nothing_there_looks_and_changes_nothing(tmp_path: Path) -> None:
+    nowhere = tmp_path / "not" / "yet"
+    shown = done(nowhere, "doctor")
+    assert "mode: sandbox" in shown
+    assert "not running" in shown
+    assert "GiB free" in shown
+    assert "dagster " in shown
+    for name, _, _ in described():
+        assert name in shown
+    assert shown.count(" set ") >= len(SECRETS)
+    assert not nowhere.exists()
+    assert not nowhere.parent.exists()
+
+
+def test_doctor_with_a_running_home_and_a_sandbox(home: Path) -> None:
+    with start_in_thread(create_app(SeededWorld(1))) as url:
+        shown = done(home, "doctor", AZAK_SANDBOX_URL=url)
+    assert f"PostgreSQL {server.MAJOR_VERSION}" in shown
+    assert "newest daily bars none" in shown
+    assert shown.count("yes (HTTP") >= 6
+
+
+def test_doctor_says_which_upstream_does_not_answer(home: Path) -> None:
+    nobody = {name: "http://127.0.0.1:1" for name, _, _ in described() if name.endswith("_BASE_URL")}
+    shown = azak(home, "doctor", AZAK_MODE="live", **nobody)
+    assert shown.returncode == 1
+    assert "mode: live" in shown.stdout
+    assert shown.stdout.count("no: ConnectError") == len(nobody)
+
+
+def test_doctor_survives_a_database_that_is_down(home: Path) -> None:
+    shown = azak(home, "doctor", AZAK_DATABASE_URL=CLOSED_PORT)
+    assert shown.returncode == 1
+    assert "port 1" in shown.stdout
+    assert "GiB free" in shown.stdout, "it goes on to the end"
+
+
+def test_db_url_is_one_line_that_connects(home: Path) -> None:
+    shown = done(home, "db", "url")
+    assert shown.startswith("postgresql+psycopg://")
+    assert shown.count("\n") == 1
+    engine = sa.create_engine(shown.strip())
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("select current_database()")) == "azak"
+    engine.dispose()
+    # As its help shows it: for psql.
+    with psycopg.connect(shown.strip().replace("+psycopg", "")) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_migrate_status_rollback_and_migrate_again(home: Path) -> None:
+    assert "never migrated" not in done(home, "db", "status")
+    back = done(home, "db", "rollback", "base", "--yes")
+    assert "nothing of Azak is left" in back
+    state = done(home, "db", "status")
+    assert "never migrated" in state
+    assert "pending    0001" in state
+    assert "db status" in refused(home, "db", "rollback", "--yes"), "there is nothing more to take back"
+    assert "nonsense" in refused(home, "db", "rollback", "nonsense", "--yes")
+    assert "applied" in done(home, "db", "migrate")
+    assert "up to date" in done(home, "db", "migrate")
+    state = done(home, "db", "status")
+    assert "pending" not in state
+    assert "world      none yet" in state
+
+
+def test_a_database_that_is_down_is_one_sentence_without_its_password(home: Path) -> None:
+    said = refused(home, "db", "status", AZAK_DATABASE_URL=CLOSED_PORT)
+    assert "port 1" in said
+    assert "AZAK_DATABASE_URL" in said
+
+
+def test_the_lines_of_env_are_shell(home: Path, tmp_path: Path) -> None:
+    awkward = tmp_path / "a folder's $HOME"
+    awkward.mkdir()
+    shown = done(home, "env", PATH=f"{awkward}{os.pathsep}{os.environ['PATH']}")
+    script = f"set -e\n{shown}\nenv -0"
+    sourced = subprocess.run(["/bin/sh", "-c", script], env={}, capture_output=True, text=True, check=True).stdout
+    variables = dict(entry.split("=", 1) for entry in sourced.split("\0") if entry)
+    assert variables["AZAK_HOME"] == str(home)
+    assert variables["AZAK_MODE"] == "sandbox"
+    assert str(awkward) in variables["PATH"].split(os.pathsep)
+    assert shutil.which("dbt", path=variables["PATH"])
+    engine = sa.create_engine(variables["AZAK_DAGSTER_DATABASE_URL"].replace("psycopg2", "psycopg"))
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("select current_database()")) == "dagster"
+    engine.dispose()
+
+
+def test_a_setting_that_cannot_be_read_is_one_sentence_that_names_it(home: Path) -> None:
+    for name, value in {
+        "AZAK_MODE": "nonsense",
+        "AZAK_LLM_BUDGET_USD": "much",
+        "AZAK_EMBEDDER": "word2vec",
+        "KIS_BASE_URL": "localhost:8900",
+    }.items():
+        said = refused(home, "doctor", **{name: value})
+        assert said.startswith(f"✗ {name}='{value}'")
+        assert "unset it" in said
+    assert "sandbox' or 'live" in refused(home, "db", "url", AZAK_MODE="nonsense")
+
+
+def test_a_home_that_is_no_folder_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert "AZAK_HOME" in refused(file / "home", "env")
+
+
+def test_a_sandbox_on_a_port_in_use_is_one_sentence(home: Path) -> None:
+    with start_in_thread(create_app(SeededWorld(1))) as url:
+        port = url.rpartition(":")[2]
+        said = refused(home, "sandbox", "--port", port)
+    assert port in said
+    assert "--port" in said
+
+
+def test_a_sandbox_address_where_none_answers_is_one_sentence(home: Path) -> None:
+    said = refused(home, "predict", "005930", AZAK_SANDBOX_URL=f"http://127.0.0.1:{free_port()}")
+    assert "azak sandbox" in said
+
+
+@pytest.mark.parametrize("code", ["5930", "삼성전자", "005930 ", "$HOME"])
+def test_predict_refuses_what_is_no_code(tmp_path: Path, code: str) -> None:
+    assert "005930" in refused(tmp_path, "predict", code)
+
+
+def test_predict_says_what_is_missing(home: Path) -> None:
+    with start_in_thread(create_app(SeededWorld(1))) as url:
+        assert "raw.stocks" in refused(home, "predict", "005930", AZAK_SANDBOX_URL=url), "the database is empty"
+
+        engine = database.create_engine(server.ensure_running(home).url("azak"))
+        stock = {
+            "stock_code": "005930", "isin": "KR7005930003", "name": "가온전자", "market": "KOSPI",
+            "security_kind": "stock", "sector": None, "tier": 1, "aliases": [], "is_active": True,
+            "listed_on": date(1975, 6, 11), "delisted_on": None, "listed_shares": 1, "market_cap_krw": 1,
+        }  # fmt: skip
+        Warehouse(engine, run_id="test").load(
+            "raw.stocks", pd.DataFrame([stock]), Scope(days=None), complete=True, source="test"
+        )
+        engine.dispose()
+        assert "No stock 00593K" in refused(home, "predict", "00593K", AZAK_SANDBOX_URL=url)
+        assert "names 005930" in refused(home, "predict", "005930", AZAK_SANDBOX_URL=url), "nobody wrote about it"
+
+
+def test_a_stopped_server_is_stopped_and_starts_again(home: Path) -> None:
+    assert "stopped" in done(home, "db", "stop")
+    assert server.status(home) is None
+    assert "no server" in done(home, "db", "stop")
+    assert "revision" in done(home, "db", "status")
+    assert server.status(home) is not None
+
+
+def test_stopping_touches_no_server_of_the_users_own(home: Path) -> None:
+    info = server.ensure_running(home)
+    with tempfile.TemporaryDirectory(prefix="azak-home-") as other:
+        assert "no server" in done(Path(other), "db", "stop", AZAK_DATABASE_URL=info.tcp_url("azak", driver=None))
+    assert server.status(home) == info
+
+
+def test_the_settings_named_secret_here_are_all_of_them() -> None:
+    secret = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation) and name != "azak_database_url"
+    }
+    assert secret == set(SECRETS)

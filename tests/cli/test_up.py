@@ -1,0 +1,284 @@
+"""`azak up` as a user runs it: what it opens, what it refuses, and that it ends all it started and nothing else.
+
+A start costs some 20 seconds, so the tests share one instance where they only look, and the last of them stops it.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from azak_assets.warehouse import server
+from tests.integration.conftest import AZAK, Home
+
+START_S, STOP_S = 150, 60
+STARTED = "Ctrl-C stops everything"
+
+
+def a_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Launched:
+    """One `azak up` in its own session, its output in a file."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = a_free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.output = home / "output.txt"
+        self.began = time.monotonic()
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [AZAK, "up", "--sessions", "0", "--port", str(self.port)],
+                env=Home(home, home).environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        """Everything it printed."""
+        return self.output.read_text()
+
+    def wait_for(self, text: str) -> "Launched":
+        """Return once it has printed ``text``."""
+        while text not in self.said:
+            assert self.process.poll() is None, f"it ended early:\n{self.said}"
+            assert time.monotonic() - self.began < START_S, f"it never said {text!r}:\n{self.said}"
+            time.sleep(0.1)
+        return self
+
+    def family(self) -> list[psutil.Process]:
+        """The command and everything below it; psutil tells a process by its pid and start time."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(self.process.pid)
+            return [parent, *parent.children(recursive=True)]
+        return []
+
+    def tell(self, number: signal.Signals) -> None:
+        """Signal the command alone, as a terminal or a service manager does, and wait for its end."""
+        self.process.send_signal(number)
+        self.process.wait(timeout=STOP_S)
+
+
+def end(home: Path) -> None:
+    """Whatever a failed test left in a home."""
+    noted = home / "up.json"
+    if noted.exists():
+        for entry in json.loads(noted.read_text())["children"]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(entry["pid"])
+                if abs(process.create_time() - entry["created"]) < 1:
+                    for member in [process, *process.children(recursive=True)]:
+                        member.kill()
+    server.stop(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie has ended and waits for a parent only, which a container may not have."""
+    _, left = psutil.wait_procs(processes, timeout=2)
+    return [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def database_server(home: Path) -> psutil.Process:
+    info = server.status(home)
+    assert info is not None, "no PostgreSQL runs"
+    return psutil.Process(info.pid)
+
+
+def ask(url: str, query: str) -> dict:
+    answer = httpx.post(f"{url}/graphql", json={"query": query}, timeout=30).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
+    locationOrLoadError { __typename ... on RepositoryLocation { repositories { assetNodes { id } } } } } } } }"""
+
+
+def assert_usable(launched: Launched) -> None:
+    (entry,) = ask(launched.url, LOCATIONS)["workspaceOrError"]["locationEntries"]
+    assert entry["loadStatus"] == "LOADED"
+    assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
+    (repository,) = entry["locationOrLoadError"]["repositories"]
+    assert len(repository["assetNodes"]) > 20
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    # Not pytest's folder: it is closed to the account that the server runs as when we are root.
+    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
+    try:
+        yield path
+    finally:
+        end(path)
+
+
+@pytest.fixture(scope="module")
+def running(home: Path) -> Iterator[Launched]:
+    launched = Launched(home).wait_for(STARTED)
+    print(f"\nfirst start: {time.monotonic() - launched.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
+    try:
+        yield launched
+    finally:
+        for member in launched.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        launched.process.wait()
+
+
+@pytest.fixture
+def bystander(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours that works in the same folder and has nothing to do with Azak."""
+    process = subprocess.Popen(["sleep", "600"], cwd=home)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def refused(home: Path, *arguments: str) -> str:
+    """The one sentence with which `azak up` does not start."""
+    finished = subprocess.run(
+        [AZAK, "up", "--sessions", "0", *arguments],
+        env=Home(home, home).environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    return line
+
+
+def test_the_ui_answers_with_the_definitions_loaded_and_nothing_running(running: Launched) -> None:
+    assert_usable(running)
+    assert ask(running.url, "{ runsOrError { ... on Runs { results { id } } } }") == {"runsOrError": {"results": []}}
+    health = ask(running.url, "{ instance { daemonHealth { allDaemonStatuses { daemonType } } } }")
+    assert health["instance"]["daemonHealth"]["allDaemonStatuses"]
+
+
+def test_the_psql_line_connects(running: Launched) -> None:
+    (address,) = re.findall(r"psql '(postgresql://\S+)'", running.said)
+    with psycopg.connect(address) as connection:
+        assert connection.execute("select world from ops.world").fetchone() == ("seed:1",)
+
+
+def test_the_address_for_bi_tools_reads_marts_and_nothing_else(running: Launched) -> None:
+    (address,) = re.findall(r"BI tools\s+(postgresql://\S+)", running.said)
+    assert "@127.0.0.1:" in address
+    with psycopg.connect(address, autocommit=True) as connection:
+        assert connection.execute("select has_schema_privilege('marts', 'usage')").fetchone() == (True,)
+        for statement in (
+            "select * from raw.stocks",
+            "select * from ops.access_tokens",
+            "select * from ml.predictions",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+        with pytest.raises(psycopg.Error):
+            connection.execute("create table marts.mine (a int)")
+    without_password = re.sub(r":[^:@/]+@", "@", address)
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(without_password, passfile="/nonexistent").close()
+
+
+def test_a_second_one_on_the_same_home_is_refused(running: Launched, home: Path) -> None:
+    said = refused(home, "--port", str(a_free_port()))
+    assert "already runs" in said
+    assert str(home) in said
+    assert "Ctrl-C" in said
+    assert_usable(running)
+
+
+def test_a_port_in_use_is_refused_with_one_that_is_free(running: Launched) -> None:
+    with tempfile.TemporaryDirectory(prefix="azak-home-") as folder:
+        said = refused(Path(folder), "--port", str(running.port))
+        assert f"Port {running.port} is in use" in said
+        (other,) = re.findall(r"--port (\d+)", said)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", int(other)))
+        assert server.status(Path(folder)) is None, "nothing was started"
+
+
+def test_ctrl_c_ends_all_it_started_and_nothing_else(
+    running: Launched, home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    postgres = database_server(home)
+    started = [*running.family(), postgres, *postgres.children(recursive=True)]
+    assert len(started) > 8, "code server, webserver, daemon, sandbox and PostgreSQL run"
+    running.tell(signal.SIGINT)
+    assert running.process.returncode == 0
+    assert "stopped" in running.said
+    assert "Traceback" not in running.said
+    assert alive(started) == []
+    assert server.status(home) is None
+    assert bystander.poll() is None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", running.port))
+
+
+@pytest.mark.timeout(2 * START_S + STOP_S)
+def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_works(
+    home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    killed = Launched(home).wait_for(STARTED)
+    print(f"\nsecond start: {time.monotonic() - killed.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
+    started = killed.family()
+    killed.tell(signal.SIGKILL)
+    assert len(alive(started)) >= 3, "code server, webserver and daemon were left behind"
+
+    # The system may have given a pid that we wrote down to somebody else since.
+    noted = json.loads((home / "up.json").read_text())
+    noted["children"].append({"pid": bystander.pid, "created": psutil.Process(bystander.pid).create_time() - 60})
+    (home / "up.json").write_text(json.dumps(noted))
+
+    next_one = Launched(home).wait_for(STARTED)
+    print(f"start after a kill: {time.monotonic() - next_one.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
+    assert alive(started) == []
+    assert_usable(next_one)
+    postgres = database_server(home)
+    started = [*next_one.family(), postgres]
+    next_one.tell(signal.SIGTERM)
+    assert next_one.process.returncode == 0
+    assert alive(started) == [], "PostgreSQL too: the killed one had started it"
+    assert bystander.poll() is None
+
+
+@pytest.mark.timeout(START_S + STOP_S)
+def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before_stays(home: Path) -> None:
+    before = database_server(home) if server.status(home) else psutil.Process(server.ensure_running(home).pid)
+    launched = Launched(home).wait_for("dbt manifest")
+    while len(launched.family()) < 4:  # itself, sandbox, code server, webserver
+        assert launched.process.poll() is None, launched.said
+        time.sleep(0.05)
+    started = launched.family()
+    launched.tell(signal.SIGHUP)
+    assert launched.process.returncode == 0, launched.said
+    assert STARTED not in launched.said, "the signal came too late to meet the start"
+    assert alive(started) == []
+    assert before.is_running()
+    assert database_server(home) == before
+    assert server.stop(home)

@@ -1,0 +1,98 @@
+"""Fixtures every test may ask for: a real PostgreSQL, databases on it, and the recorded market data.
+
+What belongs here: the one server of a test session and the fresh databases made on it. What does not: stand-ins for
+our own functions, and data of one room (a room keeps its own `conftest.py` for that).
+
+`AZAK_TEST_DATABASE_URL` names a server to use instead of the embedded one (its role must be allowed to create
+databases); `AZAK_TEST_DATA` names the folder of recorded data (default: `../shared/data` beside the repository).
+"""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from psycopg import sql
+
+from azak_assets.warehouse import database as warehouse_database
+from azak_assets.warehouse import server
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A URL (`postgresql+psycopg://…`) whose role may create databases; one server a test session and xdist worker."""
+    given = os.environ.get("AZAK_TEST_DATABASE_URL")
+    if given:
+        yield warehouse_database.parse_url(given).render_as_string(hide_password=False)
+        return
+    # Not below pytest's own folder: every starting pytest closes that one again for the account the server runs as.
+    with tempfile.TemporaryDirectory(prefix="azak-test-") as folder:
+        home = Path(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(server.SETTINGS, "fsync", "off")  # these databases need not survive a power cut
+            url = server.ensure_running(home).url("postgres")
+        try:
+            yield url
+        finally:
+            server.stop(home)
+
+
+@contextmanager
+def fresh_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """Create a database from a template, hand out its URL, drop it whoever is still connected."""
+    name = f"azak_test_{uuid.uuid4().hex[:12]}"
+    url = sa.make_url(server_url).set(database=name)
+    with warehouse_database.connect(server_url) as connection:
+        create = sql.SQL("create database {} template {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """The URL of a fresh database without any schema of ours."""
+    with fresh_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server_url: str) -> Iterator[str]:
+    """The name of a database at the newest migration that nobody connects to, to copy from (some 50 ms a copy)."""
+    with fresh_database(server_url) as url:
+        warehouse_database.upgrade(url)
+        name = sa.make_url(url).database
+        assert name is not None
+        yield name
+
+
+@pytest.fixture
+def database(server_url: str, migrated_template: str) -> Iterator[str]:
+    """The URL of a fresh database at the newest migration."""
+    with fresh_database(server_url, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[sa.Engine]:
+    """A SQLAlchemy engine on `database`."""
+    engine = warehouse_database.create_engine(database)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """The folder of recorded market data (never committed); a test that needs it skips where it is absent."""
+    folder = Path(os.environ.get("AZAK_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data at {folder}: set AZAK_TEST_DATA to its folder to run this test")
+    return folder

@@ -1,0 +1,320 @@
+"""The marts against PostgreSQL: cold slices, windows day by day, corrections, vanished rows, running again.
+
+Sessions of November 2026: Friday the 13th, Monday the 16th to Wednesday the 18th, the exam day on the 19th (10:00 to
+16:30), Friday the 20th.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from azak_assets import krx
+from tests.dbt.conftest import AFTER, BEFORE, SLICES, RunDbt
+
+FRIDAY, MONDAY, TUESDAY = date(2026, 11, 13), date(2026, 11, 16), date(2026, 11, 17)
+NO_UNIT_TESTS = ("--exclude", "resource_type:unit_test")
+PROVENANCE = {"source": "test", "observed_at": "2026-11-20 20:00+09", "run_id": "test"}
+MARTS = ("matches", "daily_prices", "news_price_reactions", "stocks", "daily_performance", "evaluation_history")
+
+
+def write(engine: sa.Engine, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, each with all columns of the first; PostgreSQL reads the texts as the columns' types."""
+    columns = [*rows[0], *(c for c in PROVENANCE if c not in rows[0])]
+    with engine.begin() as connection:
+        casts = dict(
+            connection.execute(
+                sa.text(
+                    "select attname, format_type(atttypid, atttypmod) from pg_attribute"
+                    " where attrelid = cast(:name as regclass) and attnum > 0"
+                ),
+                {"name": table},
+            ).all()
+        )
+        values = ", ".join(f"cast(:{c} as {casts[c]})" for c in columns)
+        connection.execute(
+            sa.text(f"insert into {table} ({', '.join(columns)}) values ({values})"),
+            [{**PROVENANCE, **row} for row in rows],
+        )
+
+
+def read(engine: sa.Engine, query: str) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(query))]
+
+
+def change(engine: sa.Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
+def everything(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
+    return {mart: read(engine, f"select m::text from marts.{mart} as m order by 1") for mart in MARTS}
+
+
+def bar(code: str, day: date, opening: int | None, close: int) -> dict[str, Any]:
+    prices = [price for price in (opening, close) if price is not None]
+    return {
+        "stock_code": code,
+        "trade_date": day,
+        "open": opening,
+        "high": max(prices) if opening else None,
+        "low": min(prices) if opening else None,
+        "close": close,
+        "volume": 10 if opening else 0,
+        "turnover_krw": 10 * close if opening else 0,
+        "is_halted": opening is None,
+        "known_at": f"{day} 15:40+09",
+    }
+
+
+def article(article_id: str, known_at: str, trading_day: date, tradable_session: date) -> dict[str, Any]:
+    return {
+        "article_id": article_id,
+        "title": "가나전자 신제품 공개",
+        "published_at": known_at,
+        "is_date_only": False,
+        "content_hash": "h",
+        "known_at": known_at,
+        "trading_day": trading_day,
+        "tradable_session": tradable_session,
+    }
+
+
+def mention(article_id: str, code: str, trading_day: date, known_at: str) -> dict[str, Any]:
+    return {
+        "article_id": article_id,
+        "field": "title",
+        "span_start": 0,
+        "span_end": 4,
+        "stock_code": code,
+        "surface": "가나전자",
+        "method": "name",
+        "trading_day": trading_day,
+        "known_at": known_at,
+    }
+
+
+@pytest.fixture
+def market(engine: sa.Engine) -> sa.Engine:
+    """A calendar, one KOSDAQ stock with bars until Tuesday, an article before Friday's open and one after its close."""
+    write(
+        engine,
+        "raw.trading_sessions",
+        [
+            {"trade_date": one.day, "open_at": one.open_at, "close_at": one.close_at, "note": one.note}
+            for one in krx.sessions(date(2026, 9, 1), date(2026, 12, 31))
+        ],
+    )
+    stock = {"name": "가나전자", "market": "KOSDAQ", "security_kind": "stock", "tier": 1, "aliases": "{}"}
+    stock |= {"stock_code": "0126Z0", "is_active": True, "listed_shares": 1000, "known_at": "2026-11-01 07:00+09"}
+    write(engine, "raw.stocks", [stock])
+    write(
+        engine,
+        "raw.daily_bars",
+        [bar("0126Z0", FRIDAY, 100, 110), bar("0126Z0", MONDAY, 110, 121), bar("0126Z0", TUESDAY, 120, 132)],
+    )
+    write(
+        engine,
+        "raw.index_bars",
+        [
+            {"index_code": "1001", "trade_date": day, "open": opening, "high": 900, "low": 700, "close": close}
+            | {"known_at": f"{day} 15:40+09"}
+            for day, opening, close in ((FRIDAY, 800, 808), (MONDAY, 808, 800), (TUESDAY, 800, 880))
+        ],
+    )
+    early, late = f"{FRIDAY} 08:00+09", f"{FRIDAY} 18:00+09"
+    write(engine, "raw.news_articles", [article("early", early, FRIDAY, FRIDAY), article("late", late, FRIDAY, MONDAY)])
+    write(engine, "text.mentions", [mention("early", "0126Z0", FRIDAY, early), mention("late", "0126Z0", FRIDAY, late)])
+    return engine
+
+
+def forecast(engine: sa.Engine, prediction_id: str, model: str, exit_day: date, **score: Any) -> None:
+    """A live forecast about the article `early` at horizon 1 and the first version of its score."""
+    written = {"observed_at": score.pop("observed_at", PROVENANCE["observed_at"])}
+    write(
+        engine,
+        "ml.predictions",
+        [
+            {
+                "prediction_id": prediction_id,
+                "kind": "article",
+                "article_id": "early",
+                "stock_code": "0126Z0",
+                "model_id": model,
+                "model_version": "1",
+                "prompt_version": "p1",
+                "origin": "live",
+                "cutoff_at": f"{FRIDAY} 08:00+09",
+                "trading_day": FRIDAY,
+                "tradable_session": FRIDAY,
+                "direction": "up",
+                "context_hash": "c",
+                "articles_seen": "{early}",
+                "is_contaminated": False,
+            }
+        ],
+    )
+    horizon = {"prediction_id": prediction_id, "horizon_sessions": 1, "trading_day": FRIDAY}
+    write(engine, "ml.prediction_horizons", [{**horizon, "p_up": 0.6, "p_flat": 0.2, "p_down": 0.2}])
+    evaluate(engine, prediction_id, model, exit_day, **written, **score)
+
+
+def evaluate(engine: sa.Engine, prediction_id: str, model: str, exit_day: date, **score: Any) -> None:
+    row = {
+        "prediction_id": prediction_id,
+        "horizon_sessions": 1,
+        "version": 1,
+        "model_id": model,
+        "stock_code": "0126Z0",
+        "trading_day": FRIDAY,
+        "status": "matured",
+        "exit_day": exit_day,
+        "outcome": "up",
+        "brier": 0.24,
+        "log_score": 0.51,
+        "is_direction_right": True,
+        "known_at": f"{exit_day} 15:40+09",
+    }
+    write(engine, "ml.model_evaluations", [row | score])
+
+
+def models(engine: sa.Engine, *names: str) -> None:
+    write(
+        engine,
+        "ml.models",
+        [{"model_id": name, "provider": "local", "model": name, "is_active": True} for name in names],
+    )
+
+
+def test_the_project_builds_from_nothing_with_its_unit_tests(database: str, run_dbt: RunDbt) -> None:
+    done = run_dbt("build", url=database)
+    assert set(done.statuses.values()) == {"success", "pass"}
+    assert set(MARTS) <= done.statuses.keys()
+
+
+def test_slices_build_a_cold_database_one_after_the_other(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    models(market, "base_rate")
+    forecast(market, "b", "base_rate", FRIDAY)
+    for one in SLICES:
+        run_dbt("build", "--select", one, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    assert read(market, "select last_trade_date, last_close from marts.stocks") == [(FRIDAY, 110)]
+    assert read(market, "select matured_count, base_rate_skill from marts.daily_performance") == [(1, 0.0)]
+    comments = "select obj_description('marts.matches'::regclass), col_description('marts.matches'::regclass, 1)"
+    assert all(read(market, comments)[0])
+
+
+def test_later_days_fill_the_reactions_to_earlier_articles(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    query = (
+        "select article_id, horizon_sessions, entry, exit_day, price, return_pct, index_return_pct from"
+        " marts.news_price_reactions where status = 'matured' order by 1, 2"
+    )
+    first = ("early", 1, "open", FRIDAY, 110, 10.0, 1.0)
+    expected = {
+        FRIDAY: [first],
+        MONDAY: [
+            first,
+            ("early", 2, "open", MONDAY, 121, 21.0, 0.0),
+            ("late", 1, "open", MONDAY, 121, 10.0, pytest.approx(-0.990099)),
+        ],
+        TUESDAY: [
+            first,
+            ("early", 2, "open", MONDAY, 121, 21.0, 0.0),
+            ("early", 3, "open", TUESDAY, 132, 32.0, 10.0),
+            ("late", 1, "open", MONDAY, 121, 10.0, pytest.approx(-0.990099)),
+            ("late", 2, "open", TUESDAY, 132, 20.0, pytest.approx(8.910891)),
+        ],
+    }
+    for day, rows in expected.items():
+        run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(day, day))
+        assert read(market, query) == rows, day
+    assert read(market, "select count(*) from marts.news_price_reactions") == [(12,)]
+
+    by_day = before_forecasts(market)
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    assert before_forecasts(market) == by_day, "a range must leave what its days left"
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, "--full-refresh", url=database)
+    assert before_forecasts(market) == by_day, "and so must all days at once"
+
+
+def before_forecasts(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
+    names = ("matches", "daily_prices", "news_price_reactions")
+    return {name: read(engine, f"select m::text from marts.{name} as m order by 1") for name in names}
+
+
+def test_a_rerun_follows_corrections_and_forgets_what_vanished(
+    market: sa.Engine, database: str, run_dbt: RunDbt
+) -> None:
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    change(market, "delete from text.mentions where article_id = 'late'")
+    change(market, f"update raw.daily_bars set close = 105, low = 100 where trade_date = '{FRIDAY}'")
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    assert read(market, "select distinct article_id from marts.matches") == [("early",)]
+    assert read(market, "select distinct article_id from marts.news_price_reactions") == [("early",)]
+    assert read(market, "select return_pct from marts.news_price_reactions where horizon_sessions = 1") == [(5.0,)]
+    # Monday lies outside the window, but its return starts from Friday's close.
+    monday = f"select previous_close, return_pct from marts.daily_prices where trade_date = '{MONDAY}'"
+    assert read(market, monday) == [(105, pytest.approx((121 / 105 - 1) * 100))]
+
+
+def test_tests_see_the_window_and_nothing_else(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    run_dbt("run", "--select", BEFORE, url=database, window=(FRIDAY, TUESDAY))
+    change(market, f"update marts.daily_prices set low = 0 where trade_date = '{MONDAY}'")
+    rule = "daily_prices_traded_bars_enclose_their_prices"
+    assert run_dbt("test", "--select", rule, url=database, window=(TUESDAY, TUESDAY)).statuses == {rule: "pass"}
+    done = run_dbt("test", "--select", rule, url=database, window=(MONDAY, TUESDAY), check=False)
+    assert done.statuses == {rule: "fail"}
+
+
+def test_performance_follows_new_scores_of_any_day(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    models(market, "base_rate", "chat")
+    forecast(market, "b", "base_rate", FRIDAY, brier=0.48)
+    forecast(market, "c", "chat", FRIDAY, brier=0.24)
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, MONDAY))
+    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    query = (
+        "select model_id, exit_day, mean_brier, base_rate_pairs, base_rate_brier, base_rate_skill"
+        " from marts.daily_performance order by 1, 2"
+    )
+    assert read(market, query) == [
+        ("base_rate", FRIDAY, 0.48, 1, 0.48, 0.0),
+        ("chat", FRIDAY, 0.24, 1, 0.48, 0.5),
+    ]
+    # A corrected price re-scored Friday while Monday ran: only the new version counts, in both marts.
+    evaluate(market, "c", "chat", FRIDAY, version=2, brier=0.96, observed_at="2026-11-21 09:00+09")
+    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(MONDAY, MONDAY))
+    assert read(market, query)[1] == ("chat", FRIDAY, 0.96, 1, 0.48, -1.0)
+    history = "select matured_20, brier_20, is_regression from marts.evaluation_history where model_id = 'chat'"
+    assert read(market, history) == [(1, 0.96, None)]
+
+
+def test_a_second_run_changes_nothing_and_keeps_what_analysts_built(
+    market: sa.Engine, database: str, run_dbt: RunDbt
+) -> None:
+    models(market, "base_rate")
+    forecast(market, "b", "base_rate", FRIDAY)
+    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    before = everything(market)
+    assert all(before.values())
+    for mart in MARTS:
+        change(market, f"create view public.of_{mart} as select * from marts.{mart}")
+    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    assert everything(market) == before
+    for mart in MARTS:
+        assert read(market, f"select count(*) from public.of_{mart}") == [(len(before[mart]),)]
+
+
+def test_a_broken_promise_is_a_failed_check(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    run_dbt("run", "--select", BEFORE, url=database)
+    change(market, "update marts.news_price_reactions set entry_at = known_at where horizon_sessions = 1")
+    change(market, "update marts.news_price_reactions set price = null where horizon_sessions = 2")
+    change(market, "update marts.matches set tradable_session = '2026-11-14' where article_id = 'early'")
+    done = run_dbt("test", "--select", BEFORE, url=database, check=False)
+    failed = {name for name, status in done.statuses.items() if status == "fail"}
+    assert failed == {
+        "news_price_reactions_enter_after_the_article_was_known",
+        "news_price_reactions_have_prices_once_matured",
+        "relationships_matches_tradable_session__trade_date__source_raw_trading_sessions_",
+    }

@@ -1,0 +1,130 @@
+"""Pitfall 2 and the two files at the top: `dagster.yaml` and `workspace.yaml`, read by Dagster itself."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+import yaml
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
+from psycopg import sql
+
+from azak_assets.cli.environment import environment
+from azak_assets.settings import REPOSITORY, Settings
+from azak_assets.warehouse import database as warehouse_database
+
+
+@pytest.fixture
+def variables(
+    empty_database: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """What `azak up`, `azak run` and `azak env` put into the environment, for a database server of the user's own."""
+    monkeypatch.setenv("AZAK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AZAK_DATABASE_URL", empty_database)
+    settings = Settings()
+    databases = warehouse_database.ensure_databases(settings.azak_home, empty_database)
+    try:
+        yield environment(settings, databases)
+    finally:
+        name = sa.make_url(databases.dagster).database
+        with warehouse_database.connect(server_url) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(str(name))))
+
+
+@pytest.fixture
+def instance(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.from_config(str(REPOSITORY)) as instance:
+        yield instance
+
+
+def test_storage_url_comes_from_one_variable() -> None:
+    parsed: dict[str, Any] = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+    assert parsed["storage"] == {"postgres": {"postgres_url": {"env": "AZAK_DAGSTER_DATABASE_URL"}}}
+
+
+def test_both_databases_name_their_driver(variables: dict[str, str], empty_database: str) -> None:
+    """With SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, whose parameters dagster-postgres does not speak."""
+    assert variables["AZAK_DAGSTER_DATABASE_URL"].startswith("postgresql+psycopg2://")
+    assert empty_database.startswith("postgresql+psycopg://")
+    own, of_dagster = sa.make_url(empty_database), sa.make_url(variables["AZAK_DAGSTER_DATABASE_URL"])
+    assert of_dagster.database == f"{own.database}_dagster"
+
+
+def test_runs_and_events_are_written_through_it(instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def probe() -> None: ...
+
+    done = dg.materialize([probe], instance=instance)
+    assert done.success
+    assert instance.get_run_by_id(done.run_id) is not None
+    materialized = instance.get_latest_materialization_event(dg.AssetKey("probe"))
+    assert materialized is not None
+    assert materialized.run_id == done.run_id
+    instance.add_dynamic_partitions("a set", ["a key"])
+    assert instance.get_dynamic_partitions("a set") == ["a key"]
+
+
+def test_a_pool_holds_back_other_runs_until_its_step_ends(instance: dg.DagsterInstance) -> None:
+    """While a step holds a slot other runs get what the limit leaves; then they get that slot too (dagster#31936)."""
+    slots = instance.event_log_storage
+    claimed: list[bool] = []
+
+    @dg.asset(pool="kis")
+    def probe() -> None:
+        limit = instance.global_op_concurrency_default_limit or 0
+        others = [slots.claim_concurrency_slot("kis", f"run {number}", "a step") for number in range(limit)]
+        claimed.extend(one.is_claimed for one in others)
+        for number in range(limit):
+            slots.free_concurrency_slots_for_run(f"run {number}")
+
+    assert dg.materialize([probe], instance=instance).success
+    assert claimed == [True] * (len(claimed) - 1) + [False]
+    assert slots.claim_concurrency_slot("kis", "a later run", "a step").is_claimed
+
+
+def test_settings_arrive_in_the_instance(instance: dg.DagsterInstance) -> None:
+    assert not instance.telemetry_enabled
+    pools = instance.get_concurrency_config().pool_config
+    assert str(pools.pool_granularity.value) == "op", "run granularity would hold a whole run for one step"
+    assert pools.default_pool_limit is not None, "a pool without a limit bounds nothing"
+    assert instance.run_monitoring_enabled
+    assert instance.get_settings("run_monitoring")["free_slots_after_run_end_seconds"] > 0, (
+        "a cancelled run keeps its slot"
+    )
+    assert instance.run_monitoring_max_runtime_seconds
+    assert instance.run_retries_enabled
+    assert instance.run_retries_max_retries > 0
+    assert not instance.run_retries_retry_on_asset_or_op_failure, "retries of steps and of runs would multiply"
+    for kind in (InstigatorType.SCHEDULE, InstigatorType.SENSOR):
+        kept = instance.get_tick_retention_settings(kind)
+        for status in (TickStatus.SKIPPED, TickStatus.SUCCESS, TickStatus.FAILURE):
+            assert kept[status] > 0, f"{kind} ticks that are {status} are kept for ever"
+
+
+def test_dbt_sends_no_statistics() -> None:
+    project: dict[str, Any] = yaml.safe_load((REPOSITORY / "azak_dbt" / "dbt_project.yml").read_text())
+    assert project["flags"]["send_anonymous_usage_stats"] is False
+
+
+def test_workspace_loads_as_dagster_loads_it(
+    variables: dict[str, str], dbt_manifest: dict[str, Any], tmp_path: Path
+) -> None:
+    """One process reads both files and the code location, as `dagster dev` would, and reports no defect."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "dagster", "definitions", "validate", "-w", "workspace.yaml"],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Validation successful for code location azak." in done.stdout + done.stderr

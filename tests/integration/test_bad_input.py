@@ -1,0 +1,412 @@
+"""What happens when keys, servers, files or the database are bad: a clear message or rejects put aside, never a zero.
+
+The steps of one upstream run in this process against the sandbox; what a user would see runs as the `azak` command.
+"""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+import sqlalchemy as sa
+from tenacity import wait_none
+
+from azak_assets import krx
+from azak_assets.cli.run import _cause
+from azak_assets.defs import failures
+from azak_assets.defs.disclosures import assets as disclosures
+from azak_assets.defs.market import assets as market
+from azak_assets.defs.reference import assets as reference
+from azak_assets.defs.retrieval.checks import index_equals_embeddings
+from azak_assets.resources import Retrieval, Upstreams, World
+from azak_assets.sandbox import kis as sandbox_kis
+from azak_assets.sandbox.replay import ReplayWorld
+from azak_assets.sandbox.server import create_app, start_in_thread
+from azak_assets.sandbox.world import Article, MinuteBar
+from azak_assets.settings import SANDBOX_PREFIXES, Settings
+from azak_assets.sources import transport
+from azak_assets.text.embedders import LocalEmbedder
+from azak_assets.warehouse import database as warehouse_database
+from azak_assets.warehouse import server
+from azak_assets.warehouse.warehouse import Warehouse
+from tests.integration import replay_folder
+from tests.integration.conftest import AZAK, RUN_TIMEOUT_S, Home
+from tests.integration.replay_folder import COMPANIES, FIRST, LAST
+from tests.integration.test_killed_runs import wait_for_step
+
+MARKER = "do-not-show-me"
+DAILY_BARS = "/kis/uapi/domestic-stock/v1/quotations/inquire-daily-itemchartprice"
+FILINGS = "/opendart/api/list.json"
+FOR_EVER = 100_000
+SESSIONS = [session.day for session in krx.sessions(FIRST, LAST)]
+EVERY_BAR = len(COMPANIES) * len(SESSIONS)
+
+
+class LiveLike(ReplayWorld):
+    """The recorded world with what live upstreams have besides: minutes of each session and a headline in each feed."""
+
+    def headlines(self, press: str, now: datetime, limit: int) -> list[Article]:
+        at = datetime.combine(FIRST, time(10), krx.KST)
+        return [Article("가온누리전자 오전 강세", "", press, "", "https://news.example.com/1", at)]
+
+    def minute_bars(self, code: str, day: date, now: datetime) -> list[MinuteBar]:
+        at = datetime.combine(day, time(9), krx.KST)
+        bars = self.daily_bars(code, day, day, now, adjusted=False)
+        return [MinuteBar(at, b.close, b.close, b.close, b.close, 10, 10 * b.close) for b in bars if b.volume]
+
+
+@pytest.fixture
+def upstream(recorded_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a sandbox that plays the small folder, and its minutes for ever."""
+    monkeypatch.setattr(sandbox_kis, "PAST_MINUTES_KEPT", timedelta(days=36500))
+    with start_in_thread(create_app(LiveLike(recorded_folder))) as url:
+        yield url
+
+
+def order(upstream: str, path: str, kind: str, times: int) -> None:
+    httpx.post(f"{upstream}/sandbox/faults", json={"path": path, "kind": kind, "times": times}).raise_for_status()
+
+
+def live(upstream: str, **keys: str) -> dict[str, str]:
+    """The live mode with every upstream at ``upstream``."""
+    addresses = {name.upper(): upstream + prefix for name, prefix in SANDBOX_PREFIXES.items()}
+    return {"AZAK_MODE": "live", **addresses, **keys}
+
+
+KIS_KEYS = {"KIS_APP_KEY": f"{MARKER}-key", "KIS_APP_SECRET": f"{MARKER}-secret"}
+
+
+# --- one step against a bad server, in this process ----------------------------------------------------------------
+
+
+class Steps:
+    """Assets materialized in this process over a fresh database."""
+
+    def __init__(self, upstream: str, engine: sa.Engine) -> None:
+        world = httpx.get(f"{upstream}/sandbox/world").json()
+        self.engine = engine
+        self.warehouse = Warehouse(engine, run_id="bad input")
+        self.upstreams = Upstreams(
+            Settings().in_sandbox(upstream), World(world["world"], frozenset(world["feeds"])), engine
+        )
+
+    def make(self, asset: dg.AssetsDefinition) -> tuple[bool, str, dict[str, Any]]:
+        """(whether it succeeded, what a user is told when it did not, its metadata)."""
+        days = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = dg.materialize(
+                [asset],
+                instance=instance,
+                resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
+                tags=days if asset.partitions_def is not None else None,
+                raise_on_error=False,
+            )
+        said = [_cause(event) for event in result.all_events if event.is_step_failure]
+        made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+        metadata = {name: value.value for name, value in made[0].metadata.items()} if made else {}
+        return result.success, " ".join(said), metadata
+
+    def query(self, statement: str) -> list[tuple]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(statement))]
+
+
+@pytest.fixture
+def steps(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    """Steps that know the listed stocks, and that wait for nobody."""
+    monkeypatch.setattr(transport, "_backoff", wait_none())
+    monkeypatch.setattr(transport, "ATTEMPTS", 2)
+    monkeypatch.setattr(failures, "RETRIES", 1)
+    monkeypatch.setattr(failures, "RETRY_AFTER_S", 0)
+    ready = Steps(upstream, engine)
+    try:
+        assert ready.make(reference.stocks)[0]
+        yield ready
+    finally:
+        ready.upstreams.kis.close()
+        ready.upstreams.opendart.close()
+
+
+NO_INVENTED_PRICE = (
+    "select count(*) from raw.daily_bars"
+    " where close <= 0 or (not is_halted and (open is null or open <= 0 or low <= 0))"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("500", "EGW00002"),
+        ("429", "EGW00201"),
+        ("empty", "empty body"),
+        ("html", "a page came instead of JSON"),
+        ("truncated", "broken JSON"),
+    ],
+)
+def test_a_server_that_never_answers_well_fails_the_step_with_its_cause(
+    steps: Steps, upstream: str, kind: str, told: str
+) -> None:
+    order(upstream, DAILY_BARS, kind, FOR_EVER)
+    succeeded, said, _ = steps.make(market.daily_bars)
+    assert not succeeded
+    assert told in said
+    assert said.startswith(("kis: ", "daily bars"))
+    assert steps.query("select count(*) from raw.daily_bars") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["500", "429", "empty", "truncated", "expired_token"])
+def test_a_server_that_recovers_leaves_no_gap(steps: Steps, upstream: str, kind: str) -> None:
+    order(upstream, DAILY_BARS, kind, 1)
+    succeeded, said, metadata = steps.make(market.daily_bars)
+    assert succeeded, said
+    assert metadata["failed"] == 0
+    assert steps.query("select count(*) from raw.daily_bars") == [(EVERY_BAR,)]
+
+
+def test_numbers_as_words_are_put_aside_and_the_other_stocks_land(steps: Steps, upstream: str) -> None:
+    order(upstream, DAILY_BARS, "words", 3)
+    succeeded, said, metadata = steps.make(market.daily_bars)
+    assert succeeded, said
+    landed = steps.query("select count(distinct stock_code), count(*) from raw.daily_bars")
+    assert landed == [(len(COMPANIES) - 3, EVERY_BAR - 3 * len(SESSIONS))]
+    assert metadata["rejected"] >= 3 * len(SESSIONS)
+    put_aside = steps.query("select field, value, reason from ops.quarantine")
+    assert len(put_aside) == metadata["rejected"]
+    assert any("영" in (value or "") or "일" in (value or "") for _, value, _ in put_aside)
+    assert all(reason for _, _, reason in put_aside)
+    assert steps.query(NO_INVENTED_PRICE) == [(0,)]
+
+    again, said, _ = steps.make(market.daily_bars)
+    assert again, said
+    assert steps.query("select count(*) from raw.daily_bars") == [(EVERY_BAR,)]
+
+
+def test_a_page_for_some_stocks_names_them_and_the_others_land(steps: Steps, upstream: str) -> None:
+    order(upstream, DAILY_BARS, "html", 2)
+    succeeded, said, metadata = steps.make(market.daily_bars)
+    assert succeeded, said
+    assert (metadata["failed"], metadata["answered"]) == (2, len(COMPANIES) - 2)
+    assert metadata["failures"].count("a page came instead of JSON") == 2
+    assert steps.query("select count(*) from raw.daily_bars") == [(EVERY_BAR - 2 * len(SESSIONS),)]
+
+
+def test_bars_that_landed_survive_a_server_that_turns_bad(steps: Steps, upstream: str) -> None:
+    assert steps.make(market.daily_bars)[0]
+    bars = "select stock_code, trade_date, open, high, low, close, volume from raw.daily_bars order by 1, 2"
+    before = steps.query(bars)
+    for kind in ("words", "html"):
+        order(upstream, DAILY_BARS, kind, len(COMPANIES))
+        steps.make(market.daily_bars)
+        assert steps.query(bars) == before
+    assert steps.query("select count(*) from raw.daily_bars_history") == [(0,)]
+
+
+def test_undeclared_cp949_is_read_as_what_it_is(steps: Steps, upstream: str) -> None:
+    order(upstream, DAILY_BARS, "cp949", FOR_EVER)
+    order(upstream, FILINGS, "cp949", FOR_EVER)
+    for asset in (market.daily_bars, disclosures.disclosures):
+        succeeded, said, metadata = steps.make(asset)
+        assert succeeded, said
+        assert metadata["rejected"] == 0
+    assert steps.query("select count(*) from raw.daily_bars") == [(EVERY_BAR,)]
+    names = steps.query("select corp_name, report_nm from raw.disclosures order by rcept_no")
+    assert names[0] == ("가온누리전자", "단일판매ㆍ공급계약체결")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("429", "020"), ("html", "a page came instead of JSON"), ("truncated", "broken JSON")]
+)
+def test_filings_of_a_bad_server_fail_with_the_cause_and_without_the_key(
+    steps: Steps, upstream: str, kind: str, told: str
+) -> None:
+    order(upstream, FILINGS, kind, FOR_EVER)
+    succeeded, said, _ = steps.make(disclosures.disclosures)
+    assert not succeeded
+    assert told in said
+    assert "crtfc_key=sandbox" not in said
+    assert steps.query("select count(*) from raw.disclosures") == [(0,)]
+
+
+# --- the command, with bad keys ------------------------------------------------------------------------------------
+
+
+def command(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """An `azak` command; no key of its environment may come out."""
+    finished = subprocess.run(
+        [AZAK, *arguments],
+        env={**Home(home, home).environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    assert MARKER not in finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr, finished.stderr
+    return finished
+
+
+def first_session(home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return command(home, "run", "--from", str(FIRST), "--to", str(FIRST), **variables)
+
+
+@pytest.fixture(scope="module")
+def live_home() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
+    try:
+        yield path
+    finally:
+        server.stop(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def test_missing_kis_keys_in_live_mode_are_named(live_home: Path, upstream: str) -> None:
+    finished = first_session(live_home, **live(upstream))
+    assert finished.returncode == 1
+    assert "KIS_APP_KEY and KIS_APP_SECRET not set" in finished.stdout
+    finished = first_session(live_home, **live(upstream, KIS_APP_KEY=MARKER))
+    assert finished.returncode == 1
+    assert "KIS_APP_SECRET not set" in finished.stdout
+
+
+def test_wrong_kis_keys_fail_the_run_with_what_to_check(live_home: Path, upstream: str) -> None:
+    keys = {"KIS_APP_KEY": f"invalid-{MARKER}", "KIS_APP_SECRET": f"invalid-{MARKER}"}
+    finished = first_session(live_home, **live(upstream, **keys))
+    assert finished.returncode == 1
+    assert "EGW00103" in finished.stdout
+    assert "Check KIS_APP_KEY and KIS_APP_SECRET" in finished.stdout
+
+
+def test_without_the_keys_of_the_other_upstreams_a_live_run_succeeds_and_says_so(
+    live_home: Path, upstream: str
+) -> None:
+    finished = first_session(live_home, **live(upstream, **KIS_KEYS))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.count("not configured: OPENDART_API_KEY not set") == 2, "company codes and filings"
+    # The search is one source of several, so what it says stands with the step and not in the summary.
+    engine = warehouse_database.create_engine(server.ensure_running(live_home).url("dagster"))
+    with engine.connect() as connection:
+        silent = "select count(*) from event_logs where event like '%not configured: NAVER_CLIENT_ID and%'"
+        assert connection.scalar(sa.text(silent)) > 0
+    engine.dispose()
+    home = Home(live_home, live_home)
+    assert home.query("select world from ops.world") == [("live",)]
+    assert home.query("select count(*) from raw.daily_bars") == [(len(COMPANIES),)]
+    assert home.query("select count(*) from raw.daily_bars where source like 'sandbox%'") == [(0,)]
+
+
+def test_the_live_mode_never_imports_the_sandbox(upstream: str, database: str, tmp_path: Path) -> None:
+    script = """
+import sys
+import dagster as dg
+from azak_assets.definitions import defs
+from azak_assets.resources import ChatModelsResource, RetrievalResource, UpstreamsResource, WarehouseResource
+warehouse = WarehouseResource()
+with dg.build_resources({
+    "warehouse": warehouse, "upstreams": UpstreamsResource(warehouse=warehouse),
+    "retrieval": RetrievalResource(), "chat_models": ChatModelsResource(),
+}) as opened:
+    assert opened.upstreams.world.name == "live"
+    assert opened.upstreams.kis.listed_stocks().records
+    assert opened.upstreams.opendart and opened.upstreams.naver and opened.upstreams.rss
+    assert set(opened.chat_models.clients) == {"openai", "openrouter"}
+print(sorted(name for name in sys.modules if name.startswith("azak_assets.sandbox")))
+"""
+    names = ("OPENDART_API_KEY", "NAVER_CLIENT_ID", "NAVER_CLIENT_SECRET", "OPENAI_API_KEY", "OPENROUTER_API_KEY")
+    variables = live(upstream, **KIS_KEYS, **dict.fromkeys(names, MARKER))
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**Home(tmp_path, tmp_path).environment, **variables, "AZAK_DATABASE_URL": database},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == "[]"
+
+
+# --- the command, with bad files and a bad database ----------------------------------------------------------------
+
+
+def test_a_recorded_folder_with_a_missing_column_is_one_sentence(tmp_path: Path) -> None:
+    folder = replay_folder.write(tmp_path / "2022-01")
+    bars = folder / "daily_bars.csv.gz"
+    text = gzip.decompress(bars.read_bytes()).decode()
+    bars.write_bytes(gzip.compress(text.replace("turnover_krw", "turnover", 1).encode()))
+    home = tmp_path / "home"
+    finished = command(home, "run", "--from", str(FIRST), "--to", str(LAST), "--replay", str(folder))
+    assert finished.returncode == 1
+    (line,) = finished.stderr.strip().splitlines()
+    assert str(bars) in line
+    assert "'turnover_krw' is missing" in line
+    assert not (home / "postgres").exists(), "nothing was started for it"
+
+
+def test_a_database_that_is_down_at_the_start_is_one_sentence_without_its_password(
+    tmp_path: Path, upstream: str
+) -> None:
+    finished = first_session(
+        tmp_path,
+        AZAK_SANDBOX_URL=upstream,
+        AZAK_DATABASE_URL=f"postgresql://azak:{MARKER}@127.0.0.1:1/azak",
+    )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.strip().splitlines()
+    assert "port 1" in line
+    assert "start it, or correct AZAK_DATABASE_URL" in line
+
+
+@pytest.mark.timeout(600)
+def test_a_database_that_dies_in_a_run_fails_it_cleanly_and_the_next_one_completes(home: Home) -> None:
+    running = subprocess.Popen(
+        home.command(), env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        wait_for_step(home, running, "raw__daily_bars")
+        assert server.stop(home.path)
+        said, _ = running.communicate(timeout=120)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 1, said
+    assert "Traceback" not in said, said
+    assert "PostgreSQL" in said.splitlines()[-1], said
+
+    finished = home.azak()
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert home.query("select count(*) from raw.daily_bars") == [(EVERY_BAR,)]
+
+
+@pytest.mark.timeout(600)
+def test_an_index_file_cut_short_is_found_and_rebuilt(home: Home) -> None:
+    from azak_assets.defs.forecasts.assets import _index  # noqa: PLC0415 - what the forecasts open
+    from azak_assets.text.vector_index import DamagedIndex  # noqa: PLC0415
+
+    if not list((home.path / "index").glob("*.npz")):
+        finished = home.azak()
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+    (file,) = (home.path / "index").glob("*.npz")
+    os.truncate(file, file.stat().st_size // 2)
+    engine = warehouse_database.create_engine(server.ensure_running(home.path).url("azak"))
+    warehouse, retrieval = Warehouse(engine, run_id="test"), Retrieval(LocalEmbedder(), home.path / "index")
+    try:
+        found = index_equals_embeddings(warehouse=warehouse, retrieval=retrieval)
+        assert not found.passed
+        assert file.name in str(found.description)
+        with pytest.raises(DamagedIndex, match=r"faiss_index"):
+            _index(warehouse, retrieval)
+        finished = home.azak()
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert index_equals_embeddings(warehouse=warehouse, retrieval=retrieval).passed
+        assert len(_index(warehouse, retrieval)) == replay_folder.DISTINCT_INSIDE
+    finally:
+        engine.dispose()

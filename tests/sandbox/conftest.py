@@ -1,0 +1,127 @@
+"""Sandboxes to talk to over real HTTP, and a clock the tests move. No client of ours is used here."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from azak_assets import krx
+from azak_assets.sandbox import ReplayWorld, SeededWorld, World, create_app, start_in_thread
+
+QUOTATIONS = "/kis/uapi/domestic-stock/v1/quotations/"
+
+
+class Clock:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Broker:
+    """Speaks to the broker's gateway as its reference says, and checks nothing."""
+
+    def __init__(self, http: httpx.Client, app_key: str = "a-key") -> None:
+        self.http = http
+        self.keys = {"appkey": app_key, "appsecret": "a-secret"}
+        self.token = ""
+
+    def issue(self) -> httpx.Response:
+        answer = self.http.post("/kis/oauth2/tokenP", json={"grant_type": "client_credentials", **self.keys})
+        self.token = answer.json().get("access_token", self.token)
+        return answer
+
+    def get(self, service: str, tr_id: str, headers: dict[str, str] | None = None, **query: str) -> httpx.Response:
+        if not self.token:
+            self.issue()
+        sent = {
+            "authorization": f"Bearer {self.token}",
+            "tr_id": tr_id,
+            "custtype": "P",
+            **self.keys,
+            **(headers or {}),
+        }
+        return self.http.get(QUOTATIONS + service, headers=sent, params=query)
+
+    def daily(self, code: str, start: str, end: str, adjusted: str = "1") -> list[dict[str, str]]:
+        answer = self.get(
+            "inquire-daily-itemchartprice", "FHKST03010100", FID_COND_MRKT_DIV_CODE="J", FID_INPUT_ISCD=code,
+            FID_INPUT_DATE_1=start, FID_INPUT_DATE_2=end, FID_PERIOD_DIV_CODE="D", FID_ORG_ADJ_PRC=adjusted,
+        )  # fmt: skip
+        assert answer.json()["rt_cd"] == "0", answer.text
+        rows: list[dict[str, str]] = answer.json()["output2"]
+        return rows
+
+    def index(self, code: str, start: str, end: str) -> list[dict[str, str]]:
+        answer = self.get(
+            "inquire-daily-indexchartprice", "FHKUP03500100", FID_COND_MRKT_DIV_CODE="U", FID_INPUT_ISCD=code,
+            FID_INPUT_DATE_1=start, FID_INPUT_DATE_2=end, FID_PERIOD_DIV_CODE="D",
+        )  # fmt: skip
+        rows: list[dict[str, str]] = answer.json()["output2"]
+        return rows
+
+    def minutes(self, code: str, hour: str, day: str = "") -> list[dict[str, str]]:
+        query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": code, "FID_INPUT_HOUR_1": hour}
+        query["FID_PW_DATA_INCU_YN"] = "N"
+        if day:
+            answer = self.get("inquire-time-dailychartprice", "FHKST03010230", FID_INPUT_DATE_1=day, **query)
+        else:
+            answer = self.get("inquire-time-itemchartprice", "FHKST03010200", FID_ETC_CLS_CODE="", **query)
+        rows: list[dict[str, str]] = answer.json()["output2"]
+        return rows
+
+
+def kst(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=krx.KST)  # type: ignore[arg-type,misc]
+
+
+Start = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Serve a world; `start(world, clock=…)` gives an HTTP client to it. The call limit is off unless asked for."""
+    with ExitStack() as stack:
+
+        def run(world: World, *, kis_calls_per_second: int = 10**6, **settings: Any) -> httpx.Client:
+            app = create_app(world, kis_calls_per_second=kis_calls_per_second, **settings)
+            url = stack.enter_context(start_in_thread(app))
+            return stack.enter_context(httpx.Client(base_url=url, timeout=60))
+
+        yield run
+
+
+@pytest.fixture(scope="session")
+def seeded() -> SeededWorld:
+    return SeededWorld(1)
+
+
+@pytest.fixture(scope="session")
+def recorded(recorded_data: Path) -> ReplayWorld:
+    return ReplayWorld(recorded_data / "2022-01")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Friday, 2026-11-20, after the close."""
+    return Clock(kst(2026, 11, 20, 18, 0))
+
+
+@pytest.fixture
+def http(start: Start, seeded: SeededWorld, clock: Clock) -> httpx.Client:
+    return start(seeded, clock=clock)
+
+
+@pytest.fixture
+def broker(http: httpx.Client) -> Broker:
+    return Broker(http)
+
+
+@pytest.fixture
+def make_broker() -> Callable[..., Broker]:
+    return Broker

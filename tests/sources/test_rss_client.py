@@ -1,0 +1,183 @@
+"""RSS: encodings as Korean servers send them, conditional reading, a publisher that refuses, unusable items."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from local_servers import Reply
+
+from azak_assets.sources.failures import Blocked, ContractChanged, Empty, Unavailable
+from azak_assets.sources.rss import RssClient
+
+KST = ZoneInfo("Asia/Seoul")
+
+ITEM = """<item><title><![CDATA[{title}]]></title><link>https://press.test/{number}</link>
+<description>{description}</description><pubDate>{published}</pubDate></item>"""
+FEED = """<?xml version="1.0" encoding="{encoding}"?>
+<rss version="2.0"><channel><title>증권</title>{items}</channel></rss>"""
+
+
+def feed(*items, encoding="UTF-8"):
+    return FEED.format(encoding=encoding, items="".join(items))
+
+
+def item(number=1, title="코스피 상승 마감", description="", published="Tue, 03 Nov 2026 15:45:00 +0900"):
+    return ITEM.format(number=number, title=title, description=description, published=published)
+
+
+class Publisher:
+    def __init__(self):
+        self.body = feed(item()).encode()
+        self.status = 200
+        self.headers = {}
+        self.etag = None
+
+    def answer(self, request):
+        if self.etag and request.headers.get("if-none-match") == self.etag:
+            return Reply(b"", 304)
+        return Reply(self.body, self.status, {**({"etag": self.etag} if self.etag else {}), **self.headers})
+
+
+@pytest.fixture
+def publisher():
+    return Publisher()
+
+
+@pytest.fixture
+def server(publisher, serve):
+    return serve(publisher.answer)
+
+
+@pytest.fixture
+def client(server, budget, clock):
+    client = RssClient("hankyung", server.url, budget=budget, per_second=1000, sleep=clock.sleep)
+    yield client
+    client.close()
+
+
+def test_an_item_is_read_as_it_is_offered(publisher, client, server):
+    publisher.body = feed(
+        item(
+            7,
+            title="<CES 2026> R&D ↑ &quot;최대&quot;",
+            description="&lt;p&gt;첫 &lt;b&gt;문장&lt;/b&gt; A&amp;amp;B&lt;/p&gt;",
+        )
+    ).encode()
+    batch = client.articles()
+    (article,) = batch.records
+    assert article.title == '<CES 2026> R&D ↑ "최대"'
+    assert article.excerpt == "첫 문장 A&B"
+    assert article.url == "https://press.test/7"
+    assert article.published_at == datetime(2026, 11, 3, 15, 45, tzinfo=KST)
+    assert (article.press, article.is_date_only) == (None, False)
+    assert server.requests[0].path == "/feed/finance"
+    assert server.requests[0].headers["user-agent"].startswith("Azak/")
+
+
+def test_the_securities_feed_of_maeil(server, budget):
+    client = RssClient("mk", server.url, budget=budget)
+    assert len(client.articles().records) == 1
+    assert server.requests[0].path == "/rss/50200011/"
+    client.close()
+
+
+def test_several_feeds_give_each_item_once(server, budget):
+    client = RssClient("hankyung", server.url, ("/feed/finance", "/feed/economy"), budget=budget, per_second=1000)
+    batch = client.articles()
+    assert (len(batch.records), batch.requests) == (1, 2)
+    client.close()
+
+
+@pytest.mark.parametrize("declared", ["euc-kr", "CP949", "ks_c_5601-1987", "UTF-8"])
+@pytest.mark.parametrize("content_type", ["text/xml", "text/xml; charset=euc-kr", "application/rss+xml; charset=utf-8"])
+def test_cp949_is_read_whatever_it_calls_itself(publisher, client, declared, content_type):
+    # 뷁 and 믜 are in CP949 and not in EUC-KR.
+    publisher.body = feed(item(title="뷁 믜 증시 반등"), encoding=declared).encode("cp949")
+    publisher.headers = {"content-type": content_type}
+    assert client.articles().records[0].title == "뷁 믜 증시 반등"
+
+
+def test_cp949_without_any_declaration(publisher, client):
+    publisher.body = feed(item(title="증시 반등")).partition("\n")[2].encode("cp949")
+    assert client.articles().records[0].title == "증시 반등"
+
+
+def test_utf8_with_a_byte_order_mark_or_declared_as_something_else(publisher, client):
+    publisher.body = b"\xef\xbb\xbf" + feed(item(title="증시 반등"), encoding="euc-kr").encode()
+    assert client.articles().records[0].title == "증시 반등"
+
+
+def test_an_excerpt_cut_inside_a_character_costs_that_character_only(publisher, client):
+    whole = feed(item(title="코스피", description="끝이 잘린 문장X")).encode()
+    publisher.body = whole.replace("장X".encode(), "장".encode()[:2])
+    (article,) = client.articles().records
+    assert article.title == "코스피"
+    assert article.excerpt.startswith("끝이 잘린 문")
+
+
+def test_an_unchanged_feed_is_not_sent_again(publisher, client, server):
+    publisher.etag = '"v1"'
+    publisher.headers = {"last-modified": "Tue, 03 Nov 2026 06:45:00 GMT"}
+    assert len(client.articles().records) == 1
+    again = client.articles()
+    assert (again.records, again.requests) == ([], 1)
+    assert server.requests[1].headers["if-none-match"] == '"v1"'
+    assert server.requests[1].headers["if-modified-since"] == "Tue, 03 Nov 2026 06:45:00 GMT"
+    publisher.etag = '"v2"'
+    assert len(client.articles().records) == 1
+
+
+def test_a_feed_that_failed_is_asked_for_in_full(publisher, client, server):
+    publisher.etag = '"v1"'
+    publisher.body = b"<html>no feed</html>"
+    with pytest.raises(ContractChanged):
+        client.articles()
+    publisher.body = feed(item()).encode()
+    assert len(client.articles().records) == 1
+    assert "if-none-match" not in server.requests[1].headers
+
+
+def test_a_publisher_that_refuses_is_asked_once(publisher, client, server):
+    publisher.status, publisher.body = 403, b"Forbidden"
+    with pytest.raises(Blocked, match="HTTP 403: Forbidden") as caught:
+        client.articles()
+    assert caught.value.action == "alert"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure", "message"),
+    [
+        (200, b"<!doctype html><html><body>hello</body></html>", ContractChanged, "no feed came"),
+        (200, b"{}", ContractChanged, "no feed came"),
+        (200, b"", Unavailable, "empty body"),
+        (200, feed().encode(), Empty, "the feed has no items"),
+        (404, b"gone", ContractChanged, "HTTP 404"),
+        (503, b"later", Unavailable, "HTTP 503"),
+    ],
+)
+def test_what_is_no_feed_is_said_so(publisher, client, status, body, failure, message):
+    publisher.status, publisher.body = status, body
+    with pytest.raises(failure, match=message):
+        client.articles()
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"published": "방금"}, "published"),
+        ({"published": ""}, "published"),
+        ({"published": "Tue, 03 Nov 2026 15:45:00"}, "published"),
+        ({"title": " "}, "title"),
+    ],
+)
+def test_a_bad_item_is_refused_and_the_others_land(publisher, client, bad, field):
+    publisher.body = feed(item(1), item(2, **bad), item(3)).encode()
+    batch = client.articles()
+    assert [article.url for article in batch.records] == ["https://press.test/1", "https://press.test/3"]
+    assert [r.field for r in batch.rejects] == [field]
+
+
+def test_a_feed_cut_short_keeps_the_items_that_are_whole(publisher, client):
+    publisher.body = feed(item(1), item(2)).encode()[:-150]
+    assert [article.url for article in client.articles().records] == ["https://press.test/1"]

@@ -1,0 +1,168 @@
+"""The shared transport: every wait is bounded, hints are honoured within the bound, and secrets stay inside."""
+
+import time
+
+import pytest
+from local_servers import Reply
+
+from azak_assets.sources import transport
+from azak_assets.sources.failures import (
+    Blocked,
+    ContractChanged,
+    NotConfigured,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    without_secrets,
+)
+from azak_assets.sources.transport import ATTEMPTS, Transport, decode, payload_hash
+
+
+@pytest.fixture
+def make(budget, clock):
+    made = []
+
+    def build(url, **changes):
+        made.append(
+            Transport("upstream", url, **{"budget": budget, "per_second": 1000, "sleep": clock.sleep, **changes})
+        )
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+
+
+def read(answer):
+    answer.raise_for_status()
+    return answer.text
+
+
+def test_the_path_is_appended_to_the_whole_prefix(serve, make):
+    server = serve(lambda request: Reply(request.path.encode()))
+    assert make(server.url + "/kis/").ask(read, "/oauth2/tokenP") == "/kis/oauth2/tokenP"
+    assert make(server.url).ask(read, "/list.json") == "/list.json"
+
+
+def test_every_attempt_takes_from_the_budget(serve, make, budget):
+    server = serve(lambda request: Reply(b"no", 503))
+    with pytest.raises(Unavailable):
+        make(server.url).ask(read, "/")
+    assert budget.calls == {"upstream": ATTEMPTS} == {"upstream": len(server.requests)}
+
+
+def test_retries_back_off_and_add_up_to_less_than_a_minute(serve, make, clock):
+    server = serve(lambda request: Reply(b"no", 503))
+    with pytest.raises(Unavailable):
+        make(server.url).ask(read, "/")
+    assert len(clock.slept) == ATTEMPTS - 1
+    assert clock.slept[-1] > clock.slept[0]
+    assert sum(clock.slept) < 60
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_hint_how_long_to_wait_is_honoured(serve, make, clock, status):
+    replies = [Reply(b"slow down", status, {"retry-after": "7"}), Reply(b"fine")]
+    server = serve(lambda request: replies.pop(0))
+    assert make(server.url).ask(read, "/") == "fine"
+    assert 7 <= clock.slept[0] <= 9
+
+
+def test_a_hint_beyond_our_patience_is_not_waited_for(serve, make, clock):
+    server = serve(lambda request: Reply(b"tomorrow", 429, {"retry-after": "3600"}))
+    with pytest.raises(RateLimited) as caught:
+        make(server.url).ask(read, "/")
+    assert caught.value.retry_after == 3600
+    assert clock.slept == []
+
+
+def test_an_answer_that_drips_is_cut_off(serve, make, monkeypatch):
+    monkeypatch.setattr(transport, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    server = serve(lambda request: Reply(b"x" * 100, drip=0.05))
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match="the answer took longer than"):
+        make(server.url).ask(read, "/")
+    assert time.monotonic() - start < 4
+
+
+def test_a_server_that_says_nothing_is_cut_off(serve, make, monkeypatch):
+    monkeypatch.setattr(transport, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    server = serve(lambda request: time.sleep(1) or Reply(b"late"))
+    with pytest.raises(Unavailable, match="ReadTimeout"):
+        make(server.url).ask(read, "/")
+
+
+def test_an_answer_without_end_is_cut_off(serve, make, monkeypatch):
+    monkeypatch.setattr(transport, "ANSWER_BYTES", 1000)
+    server = serve(lambda request: Reply(b"x" * 100_000))
+    with pytest.raises(ContractChanged, match="more than 1000 bytes"):
+        make(server.url).ask(read, "/")
+
+
+def test_an_answer_that_breaks_off_is_tried_again(serve, make):
+    replies = [Reply(b"half", headers={"content-length": "400", "connection": "close"}), Reply(b"whole")]
+    server = serve(lambda request: replies.pop(0))
+    assert make(server.url).ask(read, "/") == "whole"
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "action"),
+    [
+        (401, Unauthorized, "stop"),
+        (403, Blocked, "alert"),
+        (404, ContractChanged, "alert"),
+        (408, Unavailable, "retry"),
+        (429, RateLimited, "wait"),
+        (500, Unavailable, "retry"),
+    ],
+)
+def test_a_status_that_says_enough_has_its_failure(serve, make, status, failure, action):
+    server = serve(lambda request: Reply(b"why", status))
+    with pytest.raises(failure, match=f"upstream: HTTP {status}: why") as caught:
+        make(server.url).ask(read, "/path")
+    assert caught.value.action == action
+    assert caught.value.upstream == "upstream"
+    assert caught.value.url == server.url + "/path"
+
+
+def test_a_base_url_without_a_scheme_says_so(make):
+    with pytest.raises(ContractChanged, match="missing an 'http://' or 'https://'"):
+        make("kis.example").ask(read, "/")
+
+
+def test_secrets_echoed_in_a_page_are_removed(serve, make):
+    server = serve(lambda request: Reply(f"no {request.query['q']}, {request.headers['x-key']}".encode(), 404))
+    with pytest.raises(ContractChanged) as caught:
+        make(server.url, secrets=("hush", "quiet")).ask(read, "/", params={"q": "hush"}, headers={"x-key": "quiet"})
+    assert "hush" not in str(caught.value) + str(caught.value.url)
+    assert "quiet" not in str(caught.value)
+    assert "HTTP 404: no ***, ***" in str(caught.value)
+
+
+def test_urls_lose_their_credentials_and_keep_the_rest():
+    url = "https://user:pass@host.test:1/api/list.json?crtfc_key=abc&CRTFC_KEY=abc&page_no=1&query=삼성"
+    assert "abc" not in without_secrets(url)
+    assert "pass" not in without_secrets(url)
+    assert without_secrets(url).startswith("https://host.test:1/api/list.json?crtfc_key=***")
+    assert without_secrets("https://host.test/a?page_no=1") == "https://host.test/a?page_no=1"
+
+
+def test_a_failure_says_who_what_where_and_what_to_do():
+    failure = NotConfigured("naver", "NAVER_CLIENT_ID is not set")
+    assert str(failure) == (
+        "naver: NAVER_CLIENT_ID is not set. Set its credentials in the environment, or use the sandbox"
+    )
+    assert failure.action == "stop"
+
+
+def test_bodies_are_decoded_as_utf8_then_cp949():
+    assert decode("﻿가나".encode()) == "가나"
+    assert decode("가나".encode("cp949")) == "가나"
+    assert decode("가나".encode()[:5]) == "가\ufffd"
+
+
+def test_the_payload_hash_depends_on_order_and_on_where_answers_end():
+    assert payload_hash([b"a", b"b"]) == payload_hash([b"a", b"b"])
+    assert len({payload_hash(bodies) for bodies in ([b"a", b"b"], [b"b", b"a"], [b"ab"], [b"ab", b""], [])}) == 5

@@ -1,0 +1,55 @@
+"""A correction points at what it corrects."""
+
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from azak_assets.text.filings import amended, report_name
+
+
+def filings(*rows: tuple[str, str, str, date, str | None]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["rcept_no", "corp_code", "report_nm", "rcept_dt", "correction_kind"])
+
+
+NONE = filings()
+FRIDAY, MONDAY = date(2026, 11, 13), date(2026, 11, 16)
+
+
+@pytest.mark.parametrize(
+    ("published", "name"),
+    [
+        ("[기재정정]사업보고서 (2025.12)", "사업보고서 (2025.12)"),
+        ("[첨부정정] [기재정정]  주요사항보고서(유상증자결정)  ", "주요사항보고서(유상증자결정)"),
+        ("단일판매ㆍ공급계약체결", "단일판매ㆍ공급계약체결"),
+    ],
+)
+def test_marks_and_spaces_are_no_part_of_a_reports_name(published: str, name: str) -> None:
+    assert report_name(published) == name
+
+
+def test_a_correction_points_at_the_newest_earlier_filing_of_the_same_company_and_name() -> None:
+    stored = filings(
+        ("20261113000001", "00000001", "분기보고서 (2026.09)", FRIDAY, None),
+        ("20261113000002", "00000002", "분기보고서 (2026.09)", FRIDAY, None),
+    )
+    new = filings(
+        ("20261116000009", "00000001", "[기재정정]분기보고서 (2026.09)", MONDAY, "기재정정"),
+        ("20261116000011", "00000001", "[기재정정]분기보고서 (2026.09)", MONDAY, "기재정정"),
+    )
+    assert amended(new, stored) == ["20261113000001", "20261116000009"]
+
+
+def test_a_correction_of_something_never_seen_points_nowhere() -> None:
+    new = filings(("20261116000009", "00000001", "[기재정정]분기보고서 (2026.09)", MONDAY, "기재정정"))
+    assert amended(new, NONE) == [None]
+
+
+def test_a_filing_that_is_no_correction_points_nowhere_even_when_its_name_repeats() -> None:
+    stored = filings(("20261113000001", "00000001", "임원ㆍ주요주주특정증권등소유상황보고서", FRIDAY, None))
+    new = filings(("20261116000009", "00000001", "임원ㆍ주요주주특정증권등소유상황보고서", MONDAY, None))
+    assert amended(new, stored) == [None]
+
+
+def test_no_filings_give_no_answers() -> None:
+    assert amended(NONE, NONE) == []

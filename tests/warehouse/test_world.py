@@ -1,0 +1,56 @@
+"""Worlds never mix: the first user decides, everybody else is told."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import sqlalchemy as sa
+
+from azak_assets.warehouse import world
+
+
+def test_the_first_use_stamps_and_the_same_world_may_come_again(engine: sa.Engine) -> None:
+    assert world.current(engine) is None
+    world.stamp(engine, "seed:1")
+    world.stamp(engine, "seed:1")
+    assert world.current(engine) == "seed:1"
+
+
+@pytest.mark.parametrize(
+    ("found", "back"), [("live", "AZAK_MODE=live"), ("seed:7", "seed 7"), ("replay:0a1b", "--replay")]
+)
+def test_another_world_is_refused_with_what_to_do(engine: sa.Engine, found: str, back: str) -> None:
+    world.stamp(engine, found)
+    with pytest.raises(
+        world.WorldMismatch, match=rf"holds the world `{found}` and you asked for `seed:2`.*{back}"
+    ) as raised:
+        world.stamp(engine, "seed:2")
+    assert (raised.value.found, raised.value.asked) == (found, "seed:2")
+    assert "AZAK_HOME" in str(raised.value)
+    assert world.current(engine) == found
+
+
+def test_two_first_users_at_once_agree_on_one_world(engine: sa.Engine) -> None:
+    for _ in range(20):
+        with engine.begin() as connection:
+            connection.execute(sa.text("delete from ops.world"))
+        together = Barrier(2)
+
+        def claim(name: str, together: Barrier = together) -> str | None:
+            together.wait()
+            try:
+                world.stamp(engine, name)
+            except world.WorldMismatch:
+                return None
+            return name
+
+        with ThreadPoolExecutor(2) as pool:
+            winners = [name for name in pool.map(claim, ["live", "seed:1"]) if name]
+        assert winners == [world.current(engine)]
+
+
+@pytest.mark.parametrize("name", ["", "sandbox", "seed:", "seed:x", "replay:", "replay:XYZ", "live "])
+def test_a_world_that_is_none_of_the_three_forms_is_a_mistake(engine: sa.Engine, name: str) -> None:
+    with pytest.raises(ValueError, match="none of"):
+        world.stamp(engine, name)
+    assert world.current(engine) is None
