@@ -42,7 +42,8 @@ run: $(RUN_STAMP) ## start everything and open the Dagster UI; Ctrl-C stops it
 	@exec $(BIN)/azak up
 
 test: lint ## install, then lint, types, import rules, dbt tests and pytest
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak and not timing'
+	$(BIN)/pytest -m timing
 
 soak: $(DEV_STAMP) ## kill runs at six named steps and at 20 random moments (a quarter of an hour)
 	$(BIN)/pytest -m soak tests/integration

@@ -98,6 +98,7 @@ def test_missing_and_malformed_fields_are_business_errors(broker):
     assert answer.json()["msg_cd"] == "OPSQ2001"
 
 
+@pytest.mark.timing
 def test_the_nineteenth_call_inside_any_second_is_refused(start, seeded, clock, make_broker):
     broker = make_broker(start(seeded, clock=clock, kis_calls_per_second=18))
     answers = [(broker.get("chk-holiday", "CTCA0903R", BASS_DT="20261120"), time.monotonic()) for _ in range(30)]

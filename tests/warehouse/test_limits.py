@@ -10,6 +10,7 @@ from threading import Barrier
 
 import pytest
 import sqlalchemy as sa
+from pauses import undisturbed
 
 from azak_assets.krx import KST
 from azak_assets.warehouse import database as databases
@@ -161,18 +162,24 @@ def test_two_processes_that_ask_at_once_cause_one_issue(database: str) -> None:
     assert sum(in_two_processes(_issue_in_process, database)) == 1  # type: ignore[arg-type]
 
 
+@pytest.mark.timing
 def test_two_processes_of_eight_threads_spend_the_whole_budget_and_never_more(database: str) -> None:
     """The broker counts the last second and refuses the 19th call; the budget of 15 a second must never come near."""
     rate, calls = 15.0, 45
-    lists = in_two_processes(_acquire_in_process, database, rate, calls, time.time() + 4)
-    starts = sorted(start for found in lists for start in found)  # type: ignore[attr-defined]
+
+    def measure() -> list[float]:
+        lists = in_two_processes(_acquire_in_process, database, rate, calls, time.time() + 4)
+        return sorted(start for found in lists for start in found)  # type: ignore[attr-defined]
+
+    starts = undisturbed(measure)
     assert len(starts) == 2 * calls
     achieved = (len(starts) - 1) / (starts[-1] - starts[0])
     busiest = max(sum(first <= start < first + 1 for start in starts) for first in starts)
-    assert achieved >= 0.9 * rate, "0.95 is the bar and 1.00 was measured; the rest is for a machine under load"
+    assert achieved >= 0.95 * rate
     assert busiest <= 18
 
 
+@pytest.mark.timing
 def test_an_idle_budget_saves_nothing_up(engine: sa.Engine) -> None:
     budget = PostgresBudget(engine)
     budget.acquire("naver", 20)
@@ -183,6 +190,7 @@ def test_an_idle_budget_saves_nothing_up(engine: sa.Engine) -> None:
     assert time.monotonic() - started >= 0.19
 
 
+@pytest.mark.timing
 def test_a_backfill_leaves_most_of_the_budget_to_live_work_while_a_session_is_open(engine: sa.Engine) -> None:
     def calls_in_a_second(budget: PostgresBudget) -> int:
         calls, started = 0, time.monotonic()

@@ -79,6 +79,7 @@ except server.ServerError as error:
 """
 
 
+@pytest.mark.timing
 def test_starting_twice_is_one_server_and_the_second_time_takes_no_time(shared_home: Path) -> None:
     first = server.ensure_running(shared_home)
     started = time.perf_counter()
