@@ -5,6 +5,7 @@ Belongs here: that translation. Does not belong here: naming causes (`sources.fa
 
 import dagster as dg
 
+from azak_assets.defs.reporting import nothing
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import SourceFailure
 
@@ -33,4 +34,4 @@ def silent(
     if needed and silence.startswith("not configured"):
         raise dg.Failure(f"{feed}: {silence}. Set the keys in the environment and start again.", allow_retries=False)
     context.log.warning("%s: %s", feed, silence)
-    return dg.MaterializeResult(metadata={"state": silence})
+    return dg.MaterializeResult(metadata=nothing(silence))

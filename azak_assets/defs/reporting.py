@@ -16,9 +16,12 @@ from azak_assets.sources.records import Reject
 if TYPE_CHECKING:
     import pandas as pd
 
+    from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.scope import LoadResult
 
 TABLE_ROWS = 10
+COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
+NO_SPAN = {"earliest": "none", "latest": "none"}
 
 
 def loaded(
@@ -42,19 +45,41 @@ def loaded(
     rejected = list(rejects)
     metadata: dict[str, Any] = {
         "rows": len(frame),
+        **counts(result, rejected=len(rejected)),
+        **span(frame[instant]),
+        "sample": dg.MetadataValue.md(table(frame[shown])),
+    }
+    if rejected:
+        metadata["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
+    return metadata
+
+
+def span(instants: "pd.Series") -> dict[str, str]:
+    """The earliest and the latest of some instants or days."""
+    known = instants.dropna()
+    return NO_SPAN if known.empty else {"earliest": str(known.min()), "latest": str(known.max())}
+
+
+def nothing(state: str) -> dict[str, Any]:
+    """Metadata of a materialization that had nobody to ask or nothing to load, and says so in `state`."""
+    return {
+        "state": state,
+        "rows": 0,
+        **dict.fromkeys(COUNTS, 0),
+        **NO_SPAN,
+        "sample": dg.MetadataValue.md("no rows"),
+    }
+
+
+def counts(result: "LoadResult | MartReport", *, rejected: int = 0) -> dict[str, int]:
+    """What a load did to its table, under the names that every materialization uses."""
+    return {
         "inserted": result.inserted,
         "changed": result.changed,
         "unchanged": result.unchanged,
         "retired": result.retired,
-        "rejected": len(rejected),
-        "sample": dg.MetadataValue.md(table(frame[shown])),
+        "rejected": rejected,
     }
-    if len(frame):
-        metadata["earliest"] = str(frame[instant].min())
-        metadata["latest"] = str(frame[instant].max())
-    if rejected:
-        metadata["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
-    return metadata
 
 
 def total(results: Sequence["LoadResult"]) -> "LoadResult":

@@ -111,13 +111,13 @@ def load_prompt(version: str = ARTICLE_PROMPT) -> Prompt:
     return Prompt(version, body, hashlib.sha256(body.encode()).hexdigest())
 
 
-def register_models(warehouse: Warehouse, models: list[Model]) -> LoadResult:
-    """Write the models to `ml.models` and every prompt version to `ml.prompt_versions`; returns the models' result.
+def register_models(warehouse: Warehouse, models: list[Model]) -> tuple[LoadResult, LoadResult]:
+    """Write the models to `ml.models` and every prompt version to `ml.prompt_versions`; returns what changed in each.
 
     A model that left the file keeps its row, for its forecasts refer to it; set is_active to false to retire one.
     """
     prompts = [load_prompt(one.stem) for one in sorted(PROMPTS.glob("*.md"))]
-    warehouse.load(
+    prompts_result = warehouse.load(
         "ml.prompt_versions",
         pd.DataFrame([{"prompt_version": p.version, "sha256": p.sha256, "body": p.body} for p in prompts]),
         Scope(days=None),
@@ -125,4 +125,4 @@ def register_models(warehouse: Warehouse, models: list[Model]) -> LoadResult:
         source="forecast",
     )
     frame = pd.DataFrame([model.model_dump(exclude={"version"}) for model in models])
-    return warehouse.load("ml.models", frame, Scope(days=None), complete=False, source="forecast")
+    return warehouse.load("ml.models", frame, Scope(days=None), complete=False, source="forecast"), prompts_result

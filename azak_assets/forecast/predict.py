@@ -78,6 +78,7 @@ class ForecastReport:
 
     inserted: int = 0
     unchanged: int = 0
+    horizons_inserted: int = 0
     failed: dict[str, Counter[str]] = field(default_factory=dict)
     """Per model: each reason for a missing forecast, with how many questions it cost."""
     not_configured: list[str] = field(default_factory=list)
@@ -368,8 +369,9 @@ class _Run:
         horizons = pd.DataFrame([one for _, many in rows for one in many])
         with self.warehouse.transaction() as together:
             result = together.append("ml.predictions", heads, source=SOURCE)
-            together.append("ml.prediction_horizons", horizons, source=SOURCE)
+            horizons_result = together.append("ml.prediction_horizons", horizons, source=SOURCE)
         self.report.inserted += result.inserted
+        self.report.horizons_inserted += horizons_result.inserted
         # Another run may have answered the same questions meanwhile; its answers stand.
         self.report.unchanged += result.unchanged
         self._step(len(rows))

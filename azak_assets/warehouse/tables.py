@@ -649,6 +649,20 @@ load_fingerprints = sa.Table(
     comment="Last frame loaded for a scope, so that an identical one is skipped; gone once anything else writes there",
 )
 
+mart_changes = sa.Table(
+    "mart_changes",
+    metadata,
+    sa.Column("invocation_id", TEXT, primary_key=True, comment="The dbt call"),
+    sa.Column("mart", TEXT, primary_key=True, comment="schema.table"),
+    _col("inserted", BIG, "Rows whose key was not there")(),
+    _col("changed", BIG, "Rows whose key was there with another content")(),
+    _col("unchanged", BIG, "Rows that were there already")(),
+    _col("retired", BIG, "Rows that the call answers for and did not find again")(),
+    _col("made_at", INSTANT, "When dbt wrote them")(),
+    schema="ops",
+    comment="What each dbt call changed in each mart that was there before; written by dbt with the mart",
+)
+
 quarantine = sa.Table(
     "quarantine",
     metadata,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from azak_assets.warehouse.asof import Clock, Days
+    from azak_assets.warehouse.marts import MartReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,21 @@ class Warehouse:
 
         return asof.count_by_day(self.engine, table)
 
+    def mart_report(
+        self, mart: str, invocation_id: str, *, day: str | None, days: Days, sample_rows: int
+    ) -> MartReport:
+        """Report what a dbt call did to a mart; see `marts.report`. Not inside a transaction."""
+        from azak_assets.warehouse import marts  # noqa: PLC0415
+
+        return marts.report(self._own_engine, mart, invocation_id, day=day, days=days, sample_rows=sample_rows)
+
+    def look(self, relation: str, *, rows: int) -> pd.DataFrame:
+        """Return some rows of any relation; see `marts.look`. Not inside a transaction."""
+        from azak_assets.warehouse import marts  # noqa: PLC0415
+
+        with self._own_engine.connect() as connection:
+            return marts.look(connection, relation, rows=rows)
+
     def quarantine(self, rejects: Iterable[Any], *, source: str) -> int:
         """Keep refused records with their reasons; see `load.quarantine`."""
         from azak_assets.warehouse import load  # noqa: PLC0415
@@ -96,14 +112,18 @@ class Warehouse:
     @contextmanager
     def exclusive(self, what: str) -> Iterator[None]:
         """Let one process at a time do ``what``; see `transactions.exclusive`. Not inside a transaction."""
-        import sqlalchemy as sa  # noqa: PLC0415
-
         from azak_assets.warehouse import transactions  # noqa: PLC0415
 
-        if isinstance(self.engine, sa.Connection):
-            raise TypeError("exclusive work needs a connection of its own: leave the transaction first")
-        with transactions.exclusive(self.engine, what):
+        with transactions.exclusive(self._own_engine, what):
             yield
+
+    @property
+    def _own_engine(self) -> sa.Engine:
+        import sqlalchemy as sa  # noqa: PLC0415
+
+        if isinstance(self.engine, sa.Connection):
+            raise TypeError("this needs a connection of its own: leave the transaction first")
+        return self.engine
 
     @contextmanager
     def transaction(self) -> Iterator[Warehouse]:

@@ -1,6 +1,7 @@
 {#-
-    The incremental strategy of every mart: what the run answers for is deleted, what it found is inserted, in the
-    one transaction that dbt holds.
+    The incremental strategy of every mart: what the run answers for becomes what it found, in the one transaction that
+    dbt holds. Equal rows are left alone; what was changed goes to ops.mart_changes, from where the materialization's
+    metadata takes it.
 
     A run answers for the rows whose first window day (meta: window_days) lies in the window, so that rows which
     vanished upstream go too, and for every value of unique_key among the new rows. A model without window_days, or
@@ -9,17 +10,45 @@
 {% macro get_incremental_replace_window_sql(arg_dict) %}
     {%- set target = arg_dict['target_relation'] -%}
     {%- set fresh = arg_dict['temp_relation'] -%}
-    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set names = arg_dict['dest_columns'] | map(attribute='quoted') | list -%}
+    {%- set keys = (model.constraints | selectattr('type', 'equalto', 'primary_key') | first).columns -%}
     {%- set window_days = config.get('meta', {}).get('window_days', []) -%}
     {%- if not window_days or window() is none %}
-        delete from {{ target }};
+        {%- set answered = 'true' -%}
     {%- else %}
-        {%- set key = arg_dict['unique_key'] -%}
-        {%- set key = [key] if key is string else key %}
-        delete from {{ target }} where {{ in_window(window_days[0]) }};
-        delete from {{ target }}
-        where ({{ key | join(', ') }}) in (select distinct {{ key | join(', ') }} from {{ fresh }});
+        {%- set unit = arg_dict['unique_key'] -%}
+        {%- set unit = [unit] if unit is string else unit -%}
+        {%- set answered -%}
+            ({{ in_window(window_days[0]) }}
+            or ({{ unit | join(', ') }}) in (select distinct {{ unit | join(', ') }} from {{ fresh }}))
+        {%- endset -%}
     {%- endif %}
-    insert into {{ target }} ({{ columns }})
-    select {{ columns }} from {{ fresh }};
+    {%- set same_key = [] -%}
+    {%- for key in keys -%}
+        {%- do same_key.append('found.' ~ key ~ ' = stored.' ~ key) -%}
+    {%- endfor -%}
+    {%- set found_row = 'found.' ~ names | join(', found.') -%}
+    {%- set stored_row = 'stored.' ~ names | join(', stored.') -%}
+    {%- set is_equal -%}
+        {{ same_key | join(' and ') }} and ({{ found_row }}) is not distinct from ({{ stored_row }})
+    {%- endset %}
+    insert into ops.mart_changes (invocation_id, mart, inserted, changed, unchanged, retired, made_at)
+    select
+        '{{ invocation_id }}',
+        '{{ target.schema }}.{{ target.identifier }}',
+        count(*) filter (where stored.{{ keys[0] }} is null),
+        count(*) filter (where {{ same_key | join(' and ') }} and ({{ found_row }}) is distinct from ({{ stored_row }})),
+        count(*) filter (where {{ is_equal }}),
+        count(*) filter (where found.{{ keys[0] }} is null),
+        clock_timestamp()
+    from {{ fresh }} as found
+    full join (select * from {{ target }} where {{ answered }}) as stored on {{ same_key | join(' and ') }};
+
+    delete from {{ target }} as stored
+    where {{ answered }} and not exists (select from {{ fresh }} as found where {{ is_equal }});
+
+    insert into {{ target }} ({{ names | join(', ') }})
+    select {{ found_row }}
+    from {{ fresh }} as found
+    where not exists (select from {{ target }} as stored where {{ is_equal }});
 {% endmacro %}

@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, table
+from azak_assets.defs.reporting import loaded, span, table
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import ChatModels, Retrieval
@@ -68,22 +68,21 @@ def models(
     from azak_assets.forecast.models import load_models, register_models  # noqa: PLC0415 - yaml and pydantic models
 
     described = load_models()
-    result = register_models(warehouse, described)
+    models_result, prompts_result = register_models(warehouse, described)
     frame = pd.DataFrame([model.model_dump() for model in described])
     frame["configured"] = [model.is_local or model.provider in chat_models.clients for model in described]
     yield dg.MaterializeResult(
         asset_key=["ml", "models"],
         metadata=loaded(
-            result,
+            models_result,
             frame,
             instant="training_cutoff",
             columns=["model_id", "provider", "model", "training_cutoff", "is_active", "configured"],
         ),
     )
-    prompts = warehouse.read("ml.prompt_versions", columns=["prompt_version", "sha256"])
+    prompts = warehouse.read("ml.prompt_versions", columns=["prompt_version", "sha256", "observed_at"])
     yield dg.MaterializeResult(
-        asset_key=["ml", "prompt_versions"],
-        metadata={"dagster/row_count": len(prompts), "sample": dg.MetadataValue.md(table(prompts))},
+        asset_key=["ml", "prompt_versions"], metadata=loaded(prompts_result, prompts, instant="observed_at")
     )
 
 
@@ -167,9 +166,10 @@ def predictions(
     # Two runs at once would ask, and pay for, the same questions, and each would see only its own spending.
     with warehouse.exclusive("forecasts"):
         reports = {origin: ask(days, origin) for origin, days in (("replayed", past), ("live", present)) if days}
+    inserted = sum(report.inserted for report in reports.values())
+    horizons_inserted = sum(report.horizons_inserted for report in reports.values())
+    rejected = sum(reasons.total() for report in reports.values() for reasons in report.failed.values())
     metadata: dict = {
-        "inserted": sum(report.inserted for report in reports.values()),
-        "unchanged": sum(report.unchanged for report in reports.values()),
         "cost_usd": sum(report.cost_usd for report in reports.values()),
         "tokens_in": sum(report.tokens_in for report in reports.values()),
         "tokens_out": sum(report.tokens_out for report in reports.values()),
@@ -191,14 +191,31 @@ def predictions(
     yield dg.MaterializeResult(
         asset_key=["ml", "predictions"],
         metadata={
+            **_appended(made, inserted, rejected, instant="cutoff_at"),
             **metadata,
-            "rows": len(made),
             "by model": dg.MetadataValue.md(table(by_model)),
-            "sample": dg.MetadataValue.md(table(made)),
         },
         check_results=[_every_model_answered(reports.values())],
     )
-    yield dg.MaterializeResult(asset_key=["ml", "prediction_horizons"])
+    horizons = warehouse.read("ml.prediction_horizons", days=(window.first.day, window.last.day))
+    yield dg.MaterializeResult(
+        asset_key=["ml", "prediction_horizons"],
+        metadata=_appended(horizons, horizons_inserted, 0, instant="trading_day"),
+    )
+
+
+def _appended(rows: pd.DataFrame, inserted: int, rejected: int, *, instant: str) -> dict:
+    """Metadata of an append-only table: all its rows of the window, those of this run among them."""
+    return {
+        "rows": len(rows),
+        "inserted": inserted,
+        "changed": 0,
+        "unchanged": len(rows) - inserted,
+        "retired": 0,
+        "rejected": rejected,
+        **span(rows[instant]),
+        "sample": dg.MetadataValue.md(table(rows[list(rows.columns[:8])])),
+    }
 
 
 def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckResult:

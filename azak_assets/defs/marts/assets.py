@@ -13,8 +13,10 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 
-from azak_assets.defs.windows import window_of
+from azak_assets.defs.reporting import TABLE_ROWS, counts, table
+from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
+from azak_assets.warehouse.warehouse import Warehouse
 
 PROJECT = DbtProject(
     project_dir=Path(__file__).resolve().parents[3] / "azak_dbt",
@@ -60,17 +62,21 @@ def dbt_slices() -> list[dg.AssetsDefinition]:
     }
 
     @dbt_assets(name="dbt_before_forecasts", select="tag:before_forecasts", **common)
-    def before_forecasts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from _windowed(context, dbt)
+    def before_forecasts(
+        context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: dg.ResourceParam[Warehouse]
+    ) -> Iterator[Any]:
+        yield from _windowed(context, dbt, warehouse)
 
     @dbt_assets(name="dbt_after_forecasts", select="tag:after_forecasts", **common)
-    def after_forecasts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from _windowed(context, dbt)
+    def after_forecasts(
+        context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: dg.ResourceParam[Warehouse]
+    ) -> Iterator[Any]:
+        yield from _windowed(context, dbt, warehouse)
 
     return [before_forecasts, after_forecasts]
 
 
-def _windowed(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+def _windowed(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
     """One dbt call for all sessions of the run; the window travels by environment, since changed --vars force a full
     parse.
     """
@@ -79,6 +85,34 @@ def _windowed(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterato
     os.environ["AZAK_WINDOW_START"] = window.first.day.isoformat()
     os.environ["AZAK_WINDOW_END"] = window.last.day.isoformat()
     call = dbt.cli(["build"], context=context)
-    yield from call.stream().fetch_row_counts()
+    nodes = call.manifest["nodes"]
+    for event in call.stream().fetch_row_counts():
+        if isinstance(event, dg.Output):
+            said = _told(warehouse, nodes[event.metadata["unique_id"].value], event.metadata, window)
+            yield event.with_metadata({**event.metadata, **said})
+        else:
+            yield event
     # Each call leaves some 20 MB of artefacts. A failed call keeps them: its error names the folder.
     shutil.rmtree(call.target_path, ignore_errors=True)
+
+
+def _told(warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, Any], window: Window) -> dict[str, Any]:
+    """What an operator reads of one model: its rows in the window, what the call changed, a few of them."""
+    relation = f"{node['schema']}.{node['name']}"
+    if node["config"]["materialized"] == "view":
+        return {"sample": dg.MetadataValue.md(table(warehouse.look(relation, rows=TABLE_ROWS)))}
+    day = next(iter(node["config"]["meta"].get("window_days", ())), None)
+    report = warehouse.mart_report(
+        relation,
+        metadata["invocation_id"].value,
+        day=day,
+        days=(window.first.day, window.last.day),
+        sample_rows=TABLE_ROWS,
+    )
+    return {
+        "rows": report.rows,
+        **counts(report),
+        "earliest": str(report.earliest),
+        "latest": str(report.latest),
+        "sample": dg.MetadataValue.md(table(report.sample)),
+    }

@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, table, total
+from azak_assets.defs.reporting import loaded, nothing, table, total
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -125,7 +125,7 @@ def news(
     if not found and any(upstreams.world.records(feed) for feed in ("news", "rss")):
         raise dg.Failure(f"No news source answered about {window.label}. " + " ".join(text for _, text in states))
 
-    results, frames, seen_results, rejects = [], [], [], []
+    results, frames, seen_results, seen_frames, rejects = [], [], [], [], []
     for source, batches in found.items():
         label = f"{upstreams.source}{source}"
         answers = [articles_frame(batch.records, source, query) for query, batch in batches]
@@ -145,9 +145,8 @@ def news(
             columns=["article_id", "trading_day"],
             where={"article_id": sightings["article_id"].unique().tolist()},
         )
-        seen_results.append(
-            warehouse.append("raw.news_sightings", sightings.merge(days, on="article_id"), source=label)
-        )
+        seen_frames.append(sightings.merge(days, on="article_id"))
+        seen_results.append(warehouse.append("raw.news_sightings", seen_frames[-1], source=label))
         frames.append(articles)
         source_rejects = [reject for _, batch in batches for reject in batch.rejects]
         warehouse.quarantine(source_rejects, source=label)
@@ -157,7 +156,7 @@ def news(
     )
     if not frames:
         for key in (["raw", "news_articles"], ["raw", "news_sightings"]):
-            yield dg.MaterializeResult(asset_key=key, metadata={"sources": asked})
+            yield dg.MaterializeResult(asset_key=key, metadata={**nothing("no source to ask"), "sources": asked})
         return
     frame = pd.concat(frames, ignore_index=True)
     yield dg.MaterializeResult(
@@ -167,10 +166,10 @@ def news(
             "sources": asked,
         },
     )
-    seen = total(seen_results)
+    seen = pd.concat(seen_frames, ignore_index=True)
     yield dg.MaterializeResult(
         asset_key=["raw", "news_sightings"],
-        metadata={"inserted": seen.inserted, "unchanged": seen.unchanged, "sources": asked},
+        metadata={**loaded(total(seen_results), seen, instant="trading_day"), "sources": asked},
     )
 
 

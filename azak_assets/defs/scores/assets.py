@@ -5,7 +5,7 @@ Belongs here: declaring evaluations as an asset. The rules live in `scoring`; th
 
 import dagster as dg
 
-from azak_assets.defs.reporting import table
+from azak_assets.defs.reporting import counts, span, table
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
@@ -35,7 +35,7 @@ def model_evaluations(
     result = evaluate(warehouse, (window.first.day, window.last.day))
     rows = warehouse.read(
         "ml.model_evaluations",
-        columns=["model_id", "horizon_sessions", "status", "brier", "is_direction_right", "censor_reason"],
+        columns=["model_id", "horizon_sessions", "status", "exit_day", "brier", "is_direction_right", "censor_reason"],
         days=(window.first.day, window.last.day),
     )
     summary = (
@@ -47,12 +47,9 @@ def model_evaluations(
     return dg.MaterializeResult(
         metadata={
             "rows": len(rows),
-            "inserted": result.inserted,
-            "changed": result.changed,
-            "unchanged": result.unchanged,
-            "retired": result.retired,
-            "earliest": str(window.first.day),
-            "latest": str(window.last.day),
+            **counts(result),
+            **span(rows["exit_day"]),
+            "sample": dg.MetadataValue.md(table(rows)),
             "by model": dg.MetadataValue.md(table(summary, rows=60)),
         }
     )

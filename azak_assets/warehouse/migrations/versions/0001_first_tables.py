@@ -66,7 +66,7 @@ def downgrade() -> None:
     """Drop everything but the schema ops, which holds Alembic's version table; dbt's relations go with their schemas."""
     for schema in reversed(SCHEMAS):
         op.execute(f"drop schema {schema} cascade")
-    for table in ("quarantine", "load_fingerprints", "rate_budgets", "access_tokens", "world"):
+    for table in ("quarantine", "mart_changes", "load_fingerprints", "rate_budgets", "access_tokens", "world"):
         op.drop_table(table, schema="ops")
     op.execute("drop function ops.forget_loads")
     op.execute("drop type ops.clock")
@@ -484,6 +484,18 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint('table_name', 'scope', name=op.f('load_fingerprints_pkey')),
         schema='ops',
         comment='Last frame loaded for a scope, so that an identical one is skipped; gone once anything else writes there',
+    )
+    op.create_table('mart_changes',
+        sa.Column('invocation_id', sa.Text(), nullable=False, comment='The dbt call'),
+        sa.Column('mart', sa.Text(), nullable=False, comment='schema.table'),
+        sa.Column('inserted', sa.BigInteger(), nullable=False, comment='Rows whose key was not there'),
+        sa.Column('changed', sa.BigInteger(), nullable=False, comment='Rows whose key was there with another content'),
+        sa.Column('unchanged', sa.BigInteger(), nullable=False, comment='Rows that were there already'),
+        sa.Column('retired', sa.BigInteger(), nullable=False, comment='Rows that the call answers for and did not find again'),
+        sa.Column('made_at', sa.DateTime(timezone=True), nullable=False, comment='When dbt wrote them'),
+        sa.PrimaryKeyConstraint('invocation_id', 'mart', name=op.f('mart_changes_pkey')),
+        schema='ops',
+        comment='What each dbt call changed in each mart that was there before; written by dbt with the mart',
     )
     op.create_table('quarantine',
         sa.Column('reject_id', sa.Text(), nullable=False, comment='sha256 of source, record, field, value and reason'),

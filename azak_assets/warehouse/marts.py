@@ -1,0 +1,69 @@
+"""What dbt left in a mart: how much of it a call changed, and a look at the rows, for people.
+
+Belongs here: reading relations that dbt owns. Does not belong here: how a mart is made (`azak_dbt`), nor reads of our
+own tables (`asof`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from azak_assets.warehouse.tables import mart_changes
+
+
+@dataclass(frozen=True, slots=True)
+class MartReport:
+    """What a dbt call did to a mart, and the first rows of its window.
+
+    `rows`, `earliest` and `latest` are of the window's days (of the whole mart where it has none), `sample` shows
+    some of them.
+    """
+
+    rows: int
+    inserted: int
+    changed: int
+    unchanged: int
+    retired: int
+    earliest: date | None
+    latest: date | None
+    sample: pd.DataFrame
+
+
+def report(
+    engine: sa.Engine, mart: str, invocation_id: str, *, day: str | None, days: tuple[date, date], sample_rows: int
+) -> MartReport:
+    """Report on `mart` (schema.table) after the dbt call `invocation_id`; `day` is the column that its window bounds.
+
+    A call that made the mart from nothing has written no changes: all its rows are inserted ones.
+    """
+    schema, _, name = mart.partition(".")
+    relation = sa.table(name, schema=schema)
+    inside = sa.true() if day is None else sa.column(day).between(*days)
+    ends = [sa.null(), sa.null()] if day is None else [sa.func.min(sa.column(day)), sa.func.max(sa.column(day))]
+    changes = sa.select(
+        mart_changes.c.inserted, mart_changes.c.changed, mart_changes.c.unchanged, mart_changes.c.retired
+    ).where(mart_changes.c.invocation_id == invocation_id, mart_changes.c.mart == mart)
+    with engine.connect() as connection:
+        rows, earliest, latest = connection.execute(
+            sa.select(sa.func.count(), *ends).select_from(relation).where(inside)
+        ).one()
+        changed = connection.execute(changes).one_or_none()
+        sample = look(connection, mart, where=inside, rows=sample_rows)
+    return MartReport(rows, *(changed or (rows, 0, 0, 0)), earliest, latest, sample)
+
+
+def look(
+    connection: sa.Connection, relation: str, *, rows: int, where: sa.ColumnElement[bool] | None = None
+) -> pd.DataFrame:
+    """Some rows of any relation (schema.name), whichever the database finds first."""
+    schema, _, name = relation.partition(".")
+    query = sa.select(sa.text("*")).select_from(sa.table(name, schema=schema)).limit(rows)
+    found = connection.execute(query if where is None else query.where(where))
+    columns: list[str] = list(found.keys())
+    content: list[tuple[Any, ...]] = [tuple(row) for row in found]
+    return pd.DataFrame(content, columns=columns, dtype=object)
