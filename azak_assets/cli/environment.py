@@ -83,12 +83,10 @@ def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAUL
         )
     with ExitStack() as stack:
         children: list[Child] = []
+        stack.callback(stop, children)
         if settings.mode is Mode.SANDBOX:
             if settings.azak_sandbox_url is None:
-                sandbox = start_sandbox(settings, replay=replay, seed=seed)
-                stack.callback(stop, [sandbox[0]])
-                children.append(sandbox[0])
-                settings = settings.in_sandbox(sandbox[1])
+                settings = settings.in_sandbox(start_sandbox(settings, children, replay=replay, seed=seed))
             elif replay is not None or seed != DEFAULT_SEED:
                 raise CannotStart(
                     f"AZAK_SANDBOX_URL names a running sandbox ({settings.azak_sandbox_url}), which plays what it was "
@@ -109,8 +107,8 @@ def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAUL
         yield Prepared(settings, of_world, databases, variables, children)
 
 
-def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tuple[Child, str]:
-    """A sandbox of our own on a free port: the child and its address.
+def start_sandbox(settings: Settings, children: list[Child], *, replay: Path | None, seed: int) -> str:
+    """The address of a sandbox of our own on a free port; it is among ``children``, which the caller stops.
 
     Raises:
         CannotStart: it ended or did not answer; the message holds its last words.
@@ -121,7 +119,7 @@ def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tupl
         command += ["--replay", str(replay.resolve())]
     log = settings.azak_home / "logs" / "sandbox.log"
     log.unlink(missing_ok=True)
-    child = Child.start("sandbox", command, environment={}, log=log, cwd=REPOSITORY)
+    child = Child.start("sandbox", command, environment={}, log=log, cwd=REPOSITORY, among=children)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + SANDBOX_START_S
     while time.monotonic() < deadline:
@@ -132,8 +130,7 @@ def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tupl
         except httpx.HTTPError:
             time.sleep(0.1)
         else:
-            return child, url
-    stop([child])
+            return url
     raise CannotStart(f"The sandbox did not answer at {url} within {SANDBOX_START_S} s; its log is {log}.")
 
 
