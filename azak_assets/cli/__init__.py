@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-db = typer.Typer(help="The database: migrate, look, roll back, address, stop.", no_args_is_help=True)
+db = typer.Typer(help="The database: migrate, look, roll back, address, stop, its documents.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
 Replay = Annotated[
@@ -236,3 +236,11 @@ def stop() -> None:
 
     home = Settings().azak_home
     console.print("[green]✓[/] stopped" if server.stop(home) else f"no server of {home} was running")
+
+
+@db.command()
+def docs() -> None:
+    """Write docs/erd.md and docs/dictionary.md from the catalogue of a new, empty database. Example: `azak db docs`."""
+    from azak_assets.cli.documents import write  # noqa: PLC0415
+
+    write(console)

@@ -55,13 +55,13 @@ def test_a_full_disk_of_ones_own_server_names_the_server(
 
 
 def test_dagsters_own_storage_on_a_full_disk_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    class DiskFull(Exception):
+    class DiskFullError(Exception):
         """psycopg2 has the code under another name, and Dagster raises from it."""
 
         pgcode = "53100"
 
     lost = type("DagsterPostgresException", (Exception,), {"__module__": "dagster_postgres.utils"})("too many retries")
-    lost.__cause__ = DiskFull("could not write to file: No space left on device")
+    lost.__cause__ = DiskFullError("could not write to file: No space left on device")
     (said,) = sentences(lost)
     assert "is full" in said
 
