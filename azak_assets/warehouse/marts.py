@@ -44,17 +44,18 @@ def report(
     schema, _, name = mart.partition(".")
     relation = sa.table(name, schema=schema)
     inside = sa.true() if day is None else sa.column(day).between(*days)
-    ends = [sa.null(), sa.null()] if day is None else [sa.func.min(sa.column(day)), sa.func.max(sa.column(day))]
+    span = sa.literal_column("null::date") if day is None else sa.column(day, sa.Date())
+    measured = sa.select(sa.func.count(), sa.func.min(span), sa.func.max(span)).select_from(relation).where(inside)
     changes = sa.select(
         mart_changes.c.inserted, mart_changes.c.changed, mart_changes.c.unchanged, mart_changes.c.retired
     ).where(mart_changes.c.invocation_id == invocation_id, mart_changes.c.mart == mart)
     with engine.connect() as connection:
-        rows, earliest, latest = connection.execute(
-            sa.select(sa.func.count(), *ends).select_from(relation).where(inside)
-        ).one()
-        changed = connection.execute(changes).one_or_none()
+        window: Any = connection.execute(measured).one()
+        change: Any = connection.execute(changes).one_or_none()
         sample = look(connection, mart, where=inside, rows=sample_rows)
-    return MartReport(rows, *(changed or (rows, 0, 0, 0)), earliest, latest, sample)
+    rows, earliest, latest = window
+    inserted, changed, unchanged, retired = change or (rows, 0, 0, 0)
+    return MartReport(rows, inserted, changed, unchanged, retired, earliest, latest, sample)
 
 
 def look(

@@ -294,8 +294,9 @@ def test_forecasts_are_scored(warehouse: Warehouse, run: Run, model: MakeModel) 
 
 
 def test_models_and_prompts_are_registered_once(warehouse: Warehouse) -> None:
-    first, again = register_models(warehouse, load_models()), register_models(warehouse, load_models())
-    assert (first.inserted, again.inserted, again.changed) == (4, 0, 0)
+    (models, prompts), again = register_models(warehouse, load_models()), register_models(warehouse, load_models())
+    assert (models.inserted, prompts.inserted) == (4, 1)
+    assert [(result.inserted, result.changed) for result in again] == [(0, 0), (0, 0)]
     assert set(warehouse.read("ml.prompt_versions")["prompt_version"]) == {
         path.stem for path in (Path(krx.__file__).parents[1] / "forecast" / "prompts").glob("*.md")
     }

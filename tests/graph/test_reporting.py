@@ -33,7 +33,7 @@ def test_a_load_tells_counts_span_sample_and_rejects() -> None:
 
 def test_an_empty_load_has_no_span_and_says_so() -> None:
     told = loaded(RESULT, pd.DataFrame({"code": [], "day": []}), instant="day")
-    assert "earliest" not in told
+    assert told["earliest"] == told["latest"] == "none"
     assert told["sample"].md_str == "no rows"
 
 
