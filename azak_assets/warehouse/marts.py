@@ -61,10 +61,12 @@ def report(
 def look(
     connection: sa.Connection, relation: str, *, rows: int, where: sa.ColumnElement[bool] | None = None
 ) -> pd.DataFrame:
-    """Some rows of any relation (schema.name), whichever the database finds first."""
+    """Some rows of any relation (schema.name), whichever the database finds first, as PostgreSQL writes them: a time of
+    infinity has no other form."""
     schema, _, name = relation.partition(".")
-    query = sa.select(sa.text("*")).select_from(sa.table(name, schema=schema)).limit(rows)
-    found = connection.execute(query if where is None else query.where(where))
-    columns: list[str] = list(found.keys())
-    content: list[tuple[Any, ...]] = [tuple(row) for row in found]
-    return pd.DataFrame(content, columns=columns, dtype=object)
+    table = sa.table(name, schema=schema)
+    columns = list(connection.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys())
+    texts = [sa.cast(sa.column(column), sa.Text()).label(column) for column in columns]
+    query = sa.select(*texts).select_from(table).limit(rows)
+    found = connection.execute(query if where is None else query.where(where)).all()
+    return pd.DataFrame([tuple(row) for row in found], columns=columns, dtype=object)

@@ -41,6 +41,10 @@ def test_a_table_survives_pipes_newlines_and_missing_values() -> None:
     shown = table(pd.DataFrame({"title": ["가|나\n다", None]}))
     assert "가\\|나 다" in shown
     assert shown.splitlines()[-1] == "|  |"
+    missing = pd.DataFrame(
+        {"b": pd.array([None], "boolean"), "i": pd.array([None], "Int64"), "t": [pd.NaT], "l": [["x"]]}
+    )
+    assert table(missing).splitlines()[-1] == "|  |  |  | ['x'] |"
 
 
 def test_several_loads_add_up() -> None:
