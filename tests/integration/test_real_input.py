@@ -70,7 +70,9 @@ def test_each_article_is_there_once_on_its_day_and_matched_where_it_names_a_comp
         " raw.trading_sessions s where s.trade_date >= (a.published_at at time zone 'Asia/Seoul')::date)"
     ) == [(0,)]
     for code, name in (("005380", "현대차"), ("323410", "카카오뱅크")):
-        named = f"title like '%{name}%' and title not like '%{name}그룹%' and title not like '%{name} 그룹%'"
+        # The group and the broker are other names.
+        others = " and ".join(f"title not like '%{name}{other}%'" for other in ("그룹", " 그룹", "證"))
+        named = f"title like '%{name}%' and {others}"
         matched = f"article_id in (select article_id from marts.matches where stock_code = '{code}')"
         ((all_named, found),) = january.query(
             f"select count(*), count(*) filter (where {matched}) from raw.news_articles where {named}"
