@@ -28,7 +28,10 @@ DATE_ONLY = time_of_day(23, 59, 59)
 
 
 class NaverSearchClient:
-    """One application's access, safe to share between threads. All methods raise `SourceFailure`s."""
+    """One application's access, safe to share between threads. All methods raise `SourceFailure`s.
+
+    `now` must return an aware datetime: an article dated long after it is refused.
+    """
 
     def __init__(
         self,
@@ -38,8 +41,10 @@ class NaverSearchClient:
         client_secret: str,
         budget: Budget,
         per_second: float = 5,
+        now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._now = now
         self._http = Transport(
             UPSTREAM,
             base_url,
@@ -58,12 +63,13 @@ class NaverSearchClient:
         """
         if since.tzinfo is None or (until is not None and until.tzinfo is None):
             raise ValueError("since and until need a time zone")
+        now = self._now()
         bodies: list[bytes] = []
         articles: dict[Article, None] = {}  # the last page repeats items of the one before, and so may a moving list
         rejects: dict[Reject, None] = {}
         for start in STARTS:
             body = self._page(query, start, bodies)
-            found, refused = parse_rows(body["items"], _article)
+            found, refused = parse_rows(body["items"], lambda row: _article(row, now))
             articles.update(dict.fromkeys(found))
             rejects.update(dict.fromkeys(refused))
             is_last = len(body["items"]) < DISPLAY or start + DISPLAY > body["total"]
@@ -123,11 +129,11 @@ def _failure(code: str, answer: Answer, message: str) -> Exception:
     return ContractChanged(UPSTREAM, what, url=answer.url)
 
 
-def _article(row: Row) -> Article:
+def _article(row: Row, now: datetime) -> Article:
     title = plain_text(row, "title")
     if title is None:
         raise Refused("title", row.get("title", ""), "is missing or empty")
-    published_at = instant(row, "pubDate")
+    published_at = instant(row, "pubDate", now)
     return Article(
         title=title,
         # The publisher's own address: it is the one its feed carries too. Empty where Naver knows none.

@@ -14,7 +14,14 @@ from typing import Any, TypeVar
 
 from azak_assets import krx
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import ContractChanged, Empty, RateLimited, Unauthorized, Unavailable
+from azak_assets.sources.failures import (
+    ContractChanged,
+    Empty,
+    RateLimited,
+    SourceFailure,
+    Unauthorized,
+    Unavailable,
+)
 from azak_assets.sources.fields import Row, parse_rows
 from azak_assets.sources.kis import bars, master
 from azak_assets.sources.protocols import Budget, Token, TokenStore
@@ -53,8 +60,11 @@ PAST_MINUTES = _Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
 MINUTES_OF_TODAY = _Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
 
 
-class _TokenRefused(Exception):  # noqa: N818
-    """The server does not know or no longer accepts the token; the client replaces it once."""
+class _TokenRefused(SourceFailure):
+    """The server does not know or no longer accepts the token; the client replaces it once.
+
+    A `SourceFailure`, so that the transport takes the token out of what the server said; it never leaves the client.
+    """
 
 
 @dataclass(slots=True)
@@ -190,11 +200,11 @@ class KisClient:
             _check_code(body, query["FID_INPUT_ISCD"])
             page = _rows(body)
             rows.extend(page)
-            older = _days_before(page, open_days)
-            if len(page) < service.rows or len(older) == len(open_days):
+            if len(page) < service.rows:
                 break
-            open_days = older
-        return rows
+            oldest = _oldest_day(page, open_days)
+            open_days = [day for day in open_days if day < oldest]
+        return _dated(rows)
 
     def _minutes(
         self, service: _Service, query: Mapping[str, str], stock_code: str, session: krx.Session
@@ -211,12 +221,13 @@ class KisClient:
                 "FID_INPUT_HOUR_1": f"{upper:%H%M%S}",
                 "FID_PW_DATA_INCU_YN": "N",
             }
-            page = _rows(self._get(service, {**asked, **query}, calls))
+            page = _dated(_rows(self._get(service, {**asked, **query}, calls)))
             starts, refused = parse_rows(page, lambda row: (bars.minute_start(row), row))
             rejects.extend(refused)
             fresh = {ts: row for ts, row in starts if ts.date() == session.day and ts not in rows}
             rows.update(fresh)
-            oldest = min(fresh, default=session.open_at)
+            # One row stamped before the open must not end the walk: only the session's own minutes lead it.
+            oldest = min((ts for ts in fresh if ts >= session.open_at), default=session.open_at)
             if oldest > upper:
                 raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
             upper = oldest - bars.MINUTE
@@ -255,14 +266,14 @@ class KisClient:
         try:
             return ask(token)
         except _TokenRefused as refused:
-            raise Unauthorized("kis", f"a token issued just now is refused: {refused}") from None
+            raise Unauthorized("kis", f"a token issued just now is refused: {refused.what}") from None
 
     def _issue(self) -> Token:
         def read(answer: Answer) -> Token:
             body = _envelope(answer)
             token = body.get("access_token")
-            if not isinstance(token, str) or not token:
-                raise ContractChanged("kis", "the token answer holds no access_token", url=answer.url)
+            if not isinstance(token, str) or not token or not (token.isascii() and token.isprintable()):
+                raise ContractChanged("kis", "the token answer holds no usable access_token", url=answer.url)
             return Token(token, self._expiry(body, answer))
 
         keys = {"grant_type": "client_credentials", "appkey": self._app_key, "appsecret": self._app_secret}
@@ -293,10 +304,10 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     raise _failure(code, f"{code or 'a failure without a code'} (HTTP {answer.status}): {said}", answer)
 
 
-def _failure(code: str, what: str, answer: Answer) -> Exception:
+def _failure(code: str, what: str, answer: Answer) -> SourceFailure:
     url = answer.url
     if code in TOKEN_REFUSED:
-        return _TokenRefused(what)
+        return _TokenRefused("kis", what)
     if code in PAUSE_S:
         return RateLimited("kis", what, url=url, retry_after=PAUSE_S[code])
     if code in NOT_OURS:
@@ -313,8 +324,13 @@ def _rows(body: Mapping[str, Any]) -> list[Row]:
     rows = body.get("output2")
     if not isinstance(rows, list):
         raise ContractChanged("kis", f"output2 is {type(rows).__name__}, not a list of rows")
-    # KIS pads the answers of recently listed stocks with {}.
-    return [row for row in rows if row != {}]
+    # KIS pads the answers of recently listed stocks with {}, and those about unknown codes with empty texts.
+    return [row for row in rows if not isinstance(row, Mapping) or any(value != "" for value in row.values())]
+
+
+def _dated(rows: Iterable[Row]) -> list[Row]:
+    """The rows without those that carry no day at all, which the contract says to skip."""
+    return [row for row in rows if not isinstance(row, Mapping) or "stck_bsop_date" in row]
 
 
 def _check_code(body: Mapping[str, Any], asked: str) -> None:
@@ -324,10 +340,14 @@ def _check_code(body: Mapping[str, Any], asked: str) -> None:
         raise ContractChanged("kis", f"asked for {asked}, the answer is about {answered}")
 
 
-def _days_before(page: Sequence[Row], days: Iterable[date]) -> list[date]:
-    """The days that are older than every row of the page."""
-    written = [str(row.get("stck_bsop_date")) for row in page if isinstance(row, Mapping)]
-    return [day for day in days if written and f"{day:%Y%m%d}" < min(written)]
+def _oldest_day(page: Sequence[Row], asked: Sequence[date]) -> date:
+    """The oldest of the sessions asked that a full page holds; a day that is no such session proves nothing."""
+    days, _ = parse_rows(page, bars.row_day)
+    known = set(days).intersection(asked)
+    if not known:
+        what = f"none of {len(page)} rows is about a session of {asked[0]} … {asked[-1]}, so older ones stay unknown"
+        raise ContractChanged("kis", what)
+    return min(known)
 
 
 def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reject]) -> list[B]:
