@@ -1,7 +1,8 @@
-"""KIS rows to bars: one function a row kind, no network.
+"""KIS rows to bars and market days: one function a row kind, no network.
 
 Put here the meaning of the rows of FHKST03010100 (daily), FHKUP03500100 (index), FHKST03010230 and FHKST03010200
-(minutes). Paging and calls belong to `client`. Every number is text; a field that cannot be read refuses its row.
+(minutes), and CTCA0903R (holidays). Paging and calls belong to `client`. Every number is text; a field that cannot be
+read refuses its row.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 from azak_assets import krx
 from azak_assets.sources.fields import Refused, Row, day, optional_text, positive_decimal, text, whole
-from azak_assets.sources.records import DailyBar, IndexBar, MinuteBar
+from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar
 
 B = TypeVar("B", DailyBar, MinuteBar)
 
@@ -19,6 +20,9 @@ NOMINAL_DELAY = timedelta(minutes=10)
 """A session's daily and index bars count as known this long after its close."""
 
 MINUTE = timedelta(minutes=1)
+
+HOLIDAY_PAGE = timedelta(days=60)
+"""A page of the holiday service has 24 days; a day far behind them is a mistake that would hide those between."""
 
 TURNOVER_SLACK = 0.02
 """How far a minute's average price may leave its range: totals hold trades outside the order book too (87 of the 50,035
@@ -113,6 +117,22 @@ def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
         turnover_krw=whole(row, "acml_tr_pbmn") * 1_000_000,
         known_at=session.close_at + NOMINAL_DELAY,
     )
+
+
+def market_day(row: Row, first: date) -> MarketDay | None:
+    """Read one row of CTCA0903R asked from `first` on; None for the day before, with which a page may begin again.
+
+    `opnd_yn` is the exchange; on its year-end closure the banks (`bzdy_yn`) and the securities business (`tr_day_yn`)
+    are open.
+    """
+    trade_date, is_open = day(row, "bass_dt"), text(row, "opnd_yn")
+    if trade_date == first - timedelta(days=1):
+        return None
+    if not first <= trade_date < first + HOLIDAY_PAGE:
+        raise Refused("bass_dt", trade_date, f"is none of the days from {first} on")
+    if is_open not in {"Y", "N"}:
+        raise Refused("opnd_yn", is_open, "is neither Y nor N")
+    return MarketDay(trade_date, is_open == "Y")
 
 
 @dataclass(frozen=True, slots=True)

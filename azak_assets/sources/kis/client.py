@@ -6,10 +6,12 @@ the broker's published service documents and samples (koreainvestment/open-tradi
 """
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from azak_assets import krx
@@ -25,7 +27,7 @@ from azak_assets.sources.failures import (
 from azak_assets.sources.fields import Row, parse_rows
 from azak_assets.sources.kis import bars, master
 from azak_assets.sources.protocols import Budget, Token, TokenStore
-from azak_assets.sources.records import Batch, DailyBar, IndexBar, ListedStock, MinuteBar, Reject
+from azak_assets.sources.records import Batch, DailyBar, IndexBar, ListedStock, MarketDay, MinuteBar, Reject
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 __all__ = ["KisClient", "collect"]
@@ -58,6 +60,7 @@ DAILY = _Service("/inquire-daily-itemchartprice", "FHKST03010100", 100)
 INDEX = _Service("/inquire-daily-indexchartprice", "FHKUP03500100", 50)
 PAST_MINUTES = _Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
 MINUTES_OF_TODAY = _Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
+HOLIDAYS = _Service("/chk-holiday", "CTCA0903R", 24)
 
 
 class _TokenRefused(SourceFailure):
@@ -103,6 +106,8 @@ class KisClient:
         self._now = now
         # A kept token belongs to one key at one host: after a change of either it must not be sent.
         self._token_name = "kis:" + hashlib.sha256(f"{base_url}\n{app_key}".encode()).hexdigest()[:16]
+        self._holidays: tuple[tuple[date, date, date], Batch[MarketDay]] | None = None
+        self._holidays_lock = threading.Lock()
         secrets = (app_key, app_secret)
         self._api = Transport("kis", base_url, budget=budget, per_second=per_second, secrets=secrets, sleep=sleep)
         self._master = Transport("kis-master", master_base_url, budget=budget, per_second=10, sleep=sleep)
@@ -156,6 +161,42 @@ class KisClient:
         """
         session = krx.session(self._now().astimezone(krx.KST).date())
         return self._minutes(MINUTES_OF_TODAY, {"FID_ETC_CLS_CODE": ""}, stock_code, session)
+
+    def market_days(self, start: date, end: date) -> Batch[MarketDay]:
+        """Whether the exchange trades, for every calendar day of `start` … `end`, in order; 24 days a call.
+
+        The broker wants this service asked at most once a day: about the same range a client asks once a KST day and
+        repeats that answer. It may end before `end`, where the broker's calendar does; a day missing before is a
+        reject. `Empty` when there is no day at all. Raises `ValueError` for a reversed range. Live accounts only.
+        """
+        if start > end:
+            raise ValueError(f"the first day asked, {start}, is after the last, {end}")
+        asked = (self._now().astimezone(krx.KST).date(), start, end)
+        with self._holidays_lock:
+            if self._holidays is None or self._holidays[0] != asked:
+                self._holidays = asked, self._ask_market_days(start, end)
+            return self._holidays[1]
+
+    def _ask_market_days(self, start: date, end: date) -> Batch[MarketDay]:
+        calls = _Calls()
+        days: dict[date, MarketDay] = {}
+        rejects: dict[Reject, None] = {}
+        first = start
+        while first <= end:
+            query = {"BASS_DT": f"{first:%Y%m%d}", "CTX_AREA_NK": "", "CTX_AREA_FK": ""}
+            rows = _rows(self._get(HOLIDAYS, query, calls), "output")
+            found, refused = parse_rows(rows, partial(bars.market_day, first=first))
+            rejects.update(dict.fromkeys(refused))
+            if not found:
+                break
+            days |= {day.day: day for day in found}
+            first = max(days) + timedelta(days=1)
+        if not days and not rejects:
+            raise Empty("kis", f"the broker's calendar has no day of {start} … {end}")
+        told = [days[day] for day in sorted(days) if day <= end]
+        lost = [day for day in _every_day(start, max(days, default=start)) if day not in days]
+        why = "KIS sent no usable row for this day"
+        return calls.batch(told, [*rejects, *(Reject("CTCA0903R", "bass_dt", str(day), why) for day in lost)])
 
     def listed_stocks(self) -> Batch[ListedStock]:
         """Every share listed today on KOSPI, KOSDAQ and KONEX, from the three master files (no credentials needed).
@@ -320,10 +361,10 @@ def _failure(code: str, what: str, answer: Answer) -> SourceFailure:
     return ContractChanged("kis", what, url=url)
 
 
-def _rows(body: Mapping[str, Any]) -> list[Row]:
-    rows = body.get("output2")
+def _rows(body: Mapping[str, Any], name: str = "output2") -> list[Row]:
+    rows = body.get(name)
     if not isinstance(rows, list):
-        raise ContractChanged("kis", f"output2 is {type(rows).__name__}, not a list of rows")
+        raise ContractChanged("kis", f"{name} is {type(rows).__name__}, not a list of rows")
     # KIS pads the answers of recently listed stocks with {}, and those about unknown codes with empty texts.
     return [row for row in rows if not isinstance(row, Mapping) or any(value != "" for value in row.values())]
 
@@ -331,6 +372,12 @@ def _rows(body: Mapping[str, Any]) -> list[Row]:
 def _dated(rows: Iterable[Row]) -> list[Row]:
     """The rows without those that carry no day at all, which the contract says to skip."""
     return [row for row in rows if not isinstance(row, Mapping) or "stck_bsop_date" in row]
+
+
+def _every_day(start: date, end: date) -> Iterator[date]:
+    while start < end:
+        yield start
+        start += timedelta(days=1)
 
 
 def _check_code(body: Mapping[str, Any], asked: str) -> None:
