@@ -34,7 +34,7 @@ LONGEST_WHOLE = 19
 # <CES 2026>, <A/S 논란>, <U-20 월드컵>, <B 등급>) are text.
 _TAG = re.compile(
     r"</?(?:a|b|br|div|em|font|hr|i|img|p|span|strong|sub|sup|u)"
-    r"(?:\s+[a-z][a-z:-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
+    r"(?:\s+[a-z][a-z0-9_:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
     re.IGNORECASE | re.ASCII,
 )
 

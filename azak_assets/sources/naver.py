@@ -4,6 +4,7 @@ Put here its paging, limits and error codes. It gives title, link and an excerpt
 published reference of the search API (developers.naver.com). 25,000 calls a day an application.
 """
 
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -23,6 +24,7 @@ STARTS = [*range(1, 1000, DISPLAY), 1000]
 """`start` ends at 1000 and `display` at 100: a query reaches its newest 1,099 items, and the last page overlaps."""
 
 QUOTA_USED = "010"
+_HOME_PAGE = re.compile(r"https?://[^/?#]*/?", re.IGNORECASE)
 DATE_ONLY = time_of_day(23, 59, 59)
 """The time of day under which an article without one is served; no press stamps it by chance."""
 
@@ -136,10 +138,15 @@ def _article(row: Row, now: datetime) -> Article:
     published_at = instant(row, "pubDate", now)
     return Article(
         title=title,
-        # The publisher's own address: it is the one its feed carries too. Empty where Naver knows none.
-        url=optional_text(row, "originallink") or optional_text(row, "link"),
+        url=_address(row),
         excerpt=plain_text(row, "description"),
         press=None,
         published_at=published_at,
         is_date_only=is_date_only(published_at),
     )
+
+
+def _address(row: Row) -> str | None:
+    """The publisher's own address, which its feed carries too; Naver's where it knows none but the home page."""
+    own, hosted = optional_text(row, "originallink"), optional_text(row, "link")
+    return (hosted or own) if own is None or _HOME_PAGE.fullmatch(own) else own

@@ -122,6 +122,9 @@ def test_a_headlines_own_brackets_stay_and_tags_go(naver, make, title, is_escape
     [
         ("", "https://n.news.naver.com/mnews/article/001/0000000001", "https://n.news.naver.com/mnews/article/001/0000000001"),
         ("", "", None),
+        ("https://press.test/", "https://n.news.naver.com/mnews/article/001/0000000001", "https://n.news.naver.com/mnews/article/001/0000000001"),
+        ("http://press.test", "", "http://press.test"),
+        ("https://press.test/?no=7", "https://n.news.naver.com/mnews/article/001/0000000001", "https://press.test/?no=7"),
     ],
 )  # fmt: skip
 def test_an_article_without_its_publishers_address(naver, make, originallink, link, url):
