@@ -99,14 +99,15 @@ class LocalServer:
 class MemoryTokens:
     """One process's token store, with the promise of the protocol: one issuer at a time, `discard` only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(KST)) -> None:
+        self._now = now
         self._tokens: dict[str, Token] = {}
         self._lock = threading.Lock()
 
     def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:
         with self._lock:
             kept = self._tokens.get(name)
-            if kept is None or kept.access_token == discard or kept.expires_at <= datetime.now(KST):
+            if kept is None or kept.access_token == discard or kept.expires_at <= self._now():
                 kept = self._tokens[name] = issue()
             return kept
 
