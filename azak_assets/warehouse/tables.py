@@ -578,6 +578,10 @@ model_evaluations = _table(
 # Marts look for the days that a run has scored, and for what was scored since they last looked.
 sa.Index(None, model_evaluations.c.exit_day)
 sa.Index(None, model_evaluations.c.observed_at)
+# Every run asks for what is still open, a small part of all that was ever scored.
+sa.Index(
+    "model_evaluations_pending_idx", model_evaluations.c.trading_day, postgresql_where=sa.text("status = 'pending'")
+)
 
 llm_calls = _table(
     "ml.llm_calls",

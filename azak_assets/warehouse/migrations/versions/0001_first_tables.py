@@ -428,6 +428,7 @@ def _create_tables() -> None:
     op.create_index(op.f('model_evaluations_trading_day_idx'), 'model_evaluations', ['trading_day'], unique=False, schema='ml')
     op.create_index(op.f('model_evaluations_exit_day_idx'), 'model_evaluations', ['exit_day'], unique=False, schema='ml')
     op.create_index(op.f('model_evaluations_observed_at_idx'), 'model_evaluations', ['observed_at'], unique=False, schema='ml')
+    op.create_index('model_evaluations_pending_idx', 'model_evaluations', ['trading_day'], unique=False, schema='ml', postgresql_where=sa.text("status = 'pending'"))
     op.create_table('llm_calls',
         sa.Column('request_hash', sa.Text(), nullable=False, comment='sha256 of model, messages and parameters'),
         sa.Column('attempt', sa.SmallInteger(), nullable=False, comment='Attempt, counted from 1'),
