@@ -109,7 +109,7 @@ def stocks(
     result = warehouse.load(
         "raw.stocks", frame, Scope(days=None), complete=True, source=f"{upstreams.source}KIS master files"
     )
-    warehouse.quarantine(batch.rejects, source="KIS master files")
+    warehouse.quarantine(batch.rejects, source=f"{upstreams.source}KIS master files")
     context.log.info("%d listed, %d no longer listed", len(listed), len(gone))
     metadata = loaded(
         result,
@@ -151,5 +151,5 @@ def corp_codes(
     result = warehouse.load(
         "raw.corp_codes", frame, Scope(days=None), complete=True, source=f"{upstreams.source}OpenDART corpCode.xml"
     )
-    warehouse.quarantine(batch.rejects, source="OpenDART corpCode.xml")
+    warehouse.quarantine(batch.rejects, source=f"{upstreams.source}OpenDART corpCode.xml")
     return dg.MaterializeResult(metadata=loaded(result, frame, instant="modified_on", rejects=batch.rejects))
