@@ -22,6 +22,7 @@ from dagster_shared.serdes import serialize_value
 import azak_assets
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
+from azak_assets.settings import REPOSITORY
 from azak_assets.warehouse.tables import SPECS
 
 PACKAGE = Path(azak_assets.__file__).parent
@@ -121,6 +122,16 @@ def test_every_check_of_ours_says_what_it_promises(repository: dg.RepositoryDefi
     for node in repository.asset_graph.asset_check_nodes:
         if "dbt" not in nodes[".".join(node.key.asset_key.path)].kinds:
             assert len((node.description or "").split()) >= 6, node.key
+
+
+def test_the_runbook_tells_every_check_of_ours_and_no_other(
+    repository: dg.RepositoryDefinition, steps: dict[str, dg.AssetsDefinition]
+) -> None:
+    of_dbt = {spec.key for name, assets in steps.items() if name.startswith("dbt_") for spec in assets.check_specs}
+    ours = {node.key.name for node in repository.asset_graph.asset_check_nodes if node.key not in of_dbt}
+    runbook = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = runbook.split("| check | if it fails |")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == ours
 
 
 def test_lineage_names_every_table_that_is_read(
