@@ -187,6 +187,7 @@ class Upstreams:
             app_secret=secret,
             tokens=self._tokens,
             budget=self._budget,
+            per_second=self.settings.kis_rate,
         )
 
     @cached_property

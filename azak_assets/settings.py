@@ -29,6 +29,10 @@ SANDBOX_PREFIXES = {
 }
 """Where the sandbox serves each upstream below its own address."""
 
+KIS_PAPER_HOST = "openapivts.koreainvestment.com"
+KIS_LIVE_RATE, KIS_PAPER_RATE = 15.0, 1 / 1.1
+"""Calls a second. The broker allows 18 live and 1 on paper since 2026-04-20, and advises to stay below."""
+
 SANDBOX_KEY = "sandbox"
 """The key every upstream of the sandbox is asked with; real keys never leave for it."""
 
@@ -81,6 +85,12 @@ class Settings(BaseSettings):
     kis_app_key: EmptyIsNone = Field(None, description="Korea Investment & Securities application key.")
     kis_app_secret: EmptyIsNone = Field(None, description="Korea Investment & Securities application secret.")
     kis_base_url: str = Field("https://openapi.koreainvestment.com:9443", description="KIS REST host.")
+    kis_calls_per_second: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="KIS calls a second; default: 15, or 1 in 1.1 s at the paper host; new customers: 2.5 for 3 days.",
+    )
     kis_master_base_url: str = Field(
         "https://new.real.download.dws.co.kr/common/master", description="Folder of the KIS master files."
     )
@@ -137,6 +147,13 @@ class Settings(BaseSettings):
             return self.azak_mode
         return Mode.LIVE if self.kis_app_key and self.kis_app_secret else Mode.SANDBOX
 
+    @property
+    def kis_rate(self) -> float:
+        """Calls a second that all of us together make to KIS."""
+        if self.kis_calls_per_second is not None:
+            return self.kis_calls_per_second
+        return KIS_PAPER_RATE if urlsplit(self.kis_base_url).hostname == KIS_PAPER_HOST else KIS_LIVE_RATE
+
     def in_sandbox(self, url: str) -> "Settings":
         """These settings with every upstream, and every key, pointed at the sandbox at ``url``."""
         base = url.rstrip("/")
@@ -146,7 +163,9 @@ class Settings(BaseSettings):
             for name in type(self).model_fields
             if name.endswith(("_key", "_secret", "_client_id", "_bot_token"))
         }
-        return self.model_copy(update={"azak_mode": Mode.SANDBOX, "azak_sandbox_url": base, **upstreams, **keys})
+        # An account's limit is not the sandbox's.
+        world = {"azak_mode": Mode.SANDBOX, "azak_sandbox_url": base, "kis_calls_per_second": None}
+        return self.model_copy(update={**world, **upstreams, **keys})
 
 
 def described() -> list[tuple[str, str, str]]:

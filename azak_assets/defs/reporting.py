@@ -95,15 +95,15 @@ def table(frame: "pd.DataFrame", rows: int = TABLE_ROWS) -> str:
     """The first rows of ``frame`` as a Markdown table; an empty frame says so."""
     if frame.empty:
         return "no rows"
-    head = frame.head(rows)
+    head = frame.head(rows).astype(object)
+    head = head.where(head.notna(), None)
     lines = ["| " + " | ".join(map(str, head.columns)) + " |", "|" + " --- |" * len(head.columns)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.itertuples(index=False)]
     return "\n".join(lines)
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None or value != value else str(value)  # noqa: PLR0124 - NaN and NaT differ from themselves
-    return text.replace("|", "\\|").replace("\n", " ")[:120]
+    return ("" if value is None else str(value)).replace("|", "\\|").replace("\n", " ")[:120]
 
 
 def rejects_table(rejects: list[Reject]) -> str:

@@ -246,7 +246,8 @@ class ContextReader:
         last = krx.session_on_or_before(at.astimezone(krx.KST).date()).day
         days = [one.day for one in krx.sessions(entry.day, min(last, entry.exit_day(max(HORIZONS))))]
         bars = self._once(
-            ("after", stock_code, entry.day, at), lambda: self._bars_on([stock_code], days, at).get(stock_code, {})
+            ("after", stock_code, entry.day, days[-1], at),
+            lambda: self._bars_on([stock_code], days, at).get(stock_code, {}),
         )
         by_day = {day: _bar(row) for day, row in bars.items()}
         returns: dict[str, float | None] = {}

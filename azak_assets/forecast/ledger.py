@@ -81,8 +81,8 @@ class Ledger:
             "status": "ok" if call.is_ok else "error",
             "provider": provider,
             "model": model,
-            "response": call.response,
-            "error": call.error,
+            "response": _storable(call.response),
+            "error": _storable(call.error),
             "tokens_in": call.tokens_in,
             "tokens_out": call.tokens_out,
             "cost_usd": call.cost_usd,
@@ -98,6 +98,15 @@ class Ledger:
         )
         span = {"start": start, "end": start + timedelta(days=1)}
         return float(pd.read_sql_query(query, self._warehouse.engine, params=span)["cost_usd"].sum())
+
+
+def _storable(value: Any) -> Any:
+    """A JSON value without what PostgreSQL cannot hold, NUL and half characters: what was paid for is always kept."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(part) for name, part in value.items()}
+    return [_storable(part) for part in value] if isinstance(value, list) else value
 
 
 def _int(value: Any) -> int | None:

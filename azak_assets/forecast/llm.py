@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -149,8 +150,7 @@ class Chat:
         request = build_request(self.model, self.prompt, context_json)
         address = request_hash(self.model.provider, request)
         attempts, known = self.ledger.attempts(address)
-        if known is not None and known.response is not None:
-            answer = Answer.model_validate_json(known.response["choices"][0]["message"]["content"])
+        if known is not None and known.response is not None and (answer := _stored(known.response)) is not None:
             return Reply(answer, address, known.tokens_in, known.tokens_out, known.cost_usd, is_from_ledger=True)
         try:
             call, answer = self._send_and_record(request, address, attempts + 1)
@@ -173,6 +173,14 @@ class Chat:
             self.spending.settle(largest, call.cost_usd or 0.0)
             self.ledger.record(address, attempt, self.model.provider, self.model.model, call)
         return call, answer
+
+
+def _stored(response: Mapping[str, Any]) -> Answer | None:
+    """The answer in a stored response; None where today's schema no longer takes it, so that it is asked again."""
+    try:
+        return Answer.model_validate_json(response["choices"][0]["message"]["content"])
+    except ValidationError:
+        return None
 
 
 def _repair_messages(broken: BrokeSchema) -> list[dict[str, str]]:
@@ -215,7 +223,11 @@ def _send(client: openai.OpenAI, model: Model, request: Mapping[str, Any]) -> tu
         raise CallFailed(f"{model.provider} answered 200 without JSON: {raw.text[:200]!r}") from error
     if not isinstance(body, dict):
         raise CallFailed(f"{model.provider} answered 200 with JSON that is no object: {raw.text[:200]!r}")
-    return _read(model, body, latency_ms)
+    try:
+        return _read(model, body, latency_ms)
+    except (TypeError, AttributeError, LookupError) as error:
+        reason = f"{model.provider} answered 200 in another shape than a chat completion: {raw.text[:300]!r}"
+        raise CallFailed(reason, call=Call(is_ok=False, response=body, error=reason, latency_ms=latency_ms)) from error
 
 
 def _refused(model: Model, error: openai.APIStatusError) -> CallFailed:
@@ -231,10 +243,8 @@ def _refused(model: Model, error: openai.APIStatusError) -> CallFailed:
 def _read(model: Model, body: dict[str, Any], latency_ms: int) -> tuple[Call, Answer]:
     """Take a 200 apart: an error inside, no choice, a cut, a filter, a refusal, or at last content."""
     usage = body.get("usage") or {}
-    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    cost = usage.get("cost")  # OpenRouter states USD; OpenAI states tokens only
-    if cost is None and tokens_in is not None and tokens_out is not None:
-        cost = _price(model, tokens_in, tokens_out)
+    tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    cost = _cost(model, usage.get("cost"), tokens_in, tokens_out)
 
     def call(error: str | None = None) -> Call:
         return Call(error is None, body, error, tokens_in, tokens_out, cost, latency_ms)
@@ -257,7 +267,7 @@ def _read(model: Model, body: dict[str, Any], latency_ms: int) -> tuple[Call, An
     if message.get("refusal"):
         raise failed(f"the model refused: {str(message['refusal'])[:200]}")
     content = message.get("content")
-    if not content:
+    if not content or not isinstance(content, str):
         raise failed(f"the answer has no content (finish_reason {finish!r})")
     try:
         return call(), Answer.model_validate_json(content)
@@ -265,3 +275,15 @@ def _read(model: Model, body: dict[str, Any], latency_ms: int) -> tuple[Call, An
         faults = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'answer'}: {f['msg']}" for f in error.errors()[:5])
         reason = f"the answer broke the schema: {faults}"
         raise BrokeSchema(reason, content, call(reason)) from error
+
+
+def _cost(model: Model, stated: Any, tokens_in: int | None, tokens_out: int | None) -> float | None:
+    """USD as the provider stated it (OpenRouter does), else by the price list; None where neither can be had."""
+    if isinstance(stated, int | float) and 0 <= stated < math.inf:
+        return float(stated)
+    return None if tokens_in is None or tokens_out is None else _price(model, tokens_in, tokens_out)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens as the provider stated it; None for anything that is no such number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None

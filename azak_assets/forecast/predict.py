@@ -116,11 +116,11 @@ def forecast_articles(
     """Ask every active model about every matched article of the trading days, as far as not asked before.
 
     A question is the first-known article of a cluster and a stock it mentions. A replayed forecast is cut off at the
-    instant the match became known, a live one now. `clients` has one openai client a provider; a model of another
-    provider is reported as not configured. `only` narrows the questions to one article_id and stock_code.
-    `budget_usd` bounds what is spent on a KST day, calls of earlier runs
-    included; None does not. `on_progress(done, total)` is called as forecasts are made. Failures of a model end in the
-    report, never in an exception.
+    instant the match became known, a live one now; what was asked live is not replayed. `clients` has one openai client
+    a provider; a model of another provider is reported as not configured. `only` narrows the questions to one
+    article_id and stock_code. `budget_usd` bounds what is spent on a KST day, calls of earlier runs included; None does
+    not. `on_progress(done, total)` is called as forecasts are made. Failures of a model end in the report, never in an
+    exception.
     """
     active = [model for model in models if model.is_active]
     usable = [model for model in active if model.is_local or model.provider in clients]
@@ -133,9 +133,14 @@ def forecast_articles(
     existing = set(
         warehouse.read("ml.predictions", columns=["prediction_id"], where={"trading_day": list(days)})["prediction_id"]
     )
+    # What was asked live is not asked again once its day is over: the tick that crosses midnight would pay for the
+    # whole day anew.
+    origins: tuple[Origin, ...] = ("live",) if origin == "live" else ("live", "replayed")
     todo = {
         model.model_id: [
-            q for q in questions if prediction_id(q, model, _prompt_version(model, prompt), origin) not in existing
+            q
+            for q in questions
+            if existing.isdisjoint(prediction_id(q, model, _prompt_version(model, prompt), one) for one in origins)
         ]
         for model in usable
     }

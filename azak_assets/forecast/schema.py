@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PROBABILITY_TOLERANCE = 0.01
 """Largest accepted distance of p_up + p_flat + p_down from 1: answers in two decimals round to 0.99 or 1.01."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+DEAREST_KRW = 10**9
+"""No share ever cost a hundredth of this; a larger price is rubbish, and one of 10^30 would not fit any column."""
 Direction = Literal["up", "flat", "down"]
 
 
@@ -63,11 +65,23 @@ class Answer(_Strict):
     horizon_5: HorizonAnswer
     horizon_20: HorizonAnswer
     direction: Direction = Field(description="the direction expected over five sessions")
-    target_price: int | None = Field(gt=0, description="KRW; the price the move should reach, null when there is none")
+    target_price: int | None = Field(
+        gt=0, le=DEAREST_KRW, description="KRW; the price the move should reach, null when there is none"
+    )
     support_price: int | None = Field(
-        gt=0, description="KRW; on the other side of the current price, the level that would refute the call"
+        gt=0,
+        le=DEAREST_KRW,
+        description="KRW; on the other side of the current price, the level that would refute the call",
     )
     confidence: Probability
+
+    @field_validator("reasoning")
+    @classmethod
+    def _can_be_stored(cls, text: str) -> str:
+        # PostgreSQL stores neither, and one such answer would stop every later run at the same place.
+        if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError("holds a NUL or half a character")
+        return text
 
     @property
     def horizons(self) -> dict[int, HorizonAnswer]:

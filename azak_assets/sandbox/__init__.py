@@ -2,12 +2,24 @@
 
 Independent of the clients it stands in for: it imports `krx` and nothing else of ours, so that one misreading of a
 contract cannot hide in both. What the data are lives in a world (`seeded`, `replay`); how they go over the wire lives
-in one module an upstream (`kis`, `master`, `opendart`, `naver`, `rss`, `llm`); `server` puts both behind one address.
+in one module an upstream (`kis`, `master`, `opendart`, `naver`, `rss`, `llm`), how often it may be asked in `limits`;
+`server` puts all behind one address.
 """
 
+from azak_assets.sandbox.limits import Limits
 from azak_assets.sandbox.replay import ReplayError, ReplayWorld
 from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, open_world, serve, start_in_thread
 from azak_assets.sandbox.world import World
 
-__all__ = ["ReplayError", "ReplayWorld", "SeededWorld", "World", "create_app", "open_world", "serve", "start_in_thread"]
+__all__ = [
+    "Limits",
+    "ReplayError",
+    "ReplayWorld",
+    "SeededWorld",
+    "World",
+    "create_app",
+    "open_world",
+    "serve",
+    "start_in_thread",
+]

@@ -4,9 +4,11 @@ What belongs here is how each upstream fails on the wire. When it fails of its o
 decided by the module of that upstream.
 """
 
+import io
 import json
 import re
 import threading
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KINDS = ("500", "429", "empty", "html", "truncated", "cp949", "words", "expired_token")
+KINDS = ("500", "429", "error_in_200", "empty", "html", "truncated", "cp949", "words", "expired_token")
 
 _MAINTENANCE = (
     "<!DOCTYPE html><html lang='ko'><head><title>서비스 점검 안내</title></head>"
@@ -24,6 +26,7 @@ _MAINTENANCE = (
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 #: Keys whose digits are names, not quantities: turned into words they would break the envelope, not the record.
 _NAMES = re.compile(r"date|_dt$|_de$|hour|code|iscd|status|rt_cd|_no$|msg|_yn$|created|^id$|pubDate", re.IGNORECASE)
+_ELEMENT = re.compile(r"<([\w:]+)>([^<>]*)</\1>")
 _DIGIT_WORDS = str.maketrans("0123456789.", "영일이삼사오육칠팔구점")
 
 
@@ -50,6 +53,11 @@ class Faults:
             return JSONResponse({"error": 'expected {"path": "/kis", "kind": "500", "times": 1}'}, 400)
         if order.kind not in KINDS:
             return JSONResponse({"error": f"unknown kind {order.kind!r}; expected one of {', '.join(KINDS)}"}, 400)
+        if order.kind == "error_in_200" and _upstream(order.path) not in _IN_SUCCESS:
+            known = ", ".join(_IN_SUCCESS)
+            return JSONResponse(
+                {"error": f"only {known} announce errors in an HTTP 200; the path is {order.path!r}"}, 400
+            )
         with self._lock:
             self._orders.append(order)
         return JSONResponse({"ordered": order.kind, "path": order.path, "times": order.times})
@@ -80,7 +88,7 @@ class FaultMiddleware:
         elif kind == "expired_token":
             scope.setdefault("state", {})["expired_token"] = True
             await self._app(scope, receive, send)
-        elif kind in {"500", "429"}:
+        elif kind in {"500", "429", "error_in_200"}:
             await refusal(path, kind)(scope, receive, send)
         elif kind == "empty":
             await Response(b"", media_type="application/json")(scope, receive, send)
@@ -99,15 +107,35 @@ class FaultMiddleware:
         body = b"".join(message.get("body", b"") for message in messages if message["type"] == "http.response.body")
         start = next(message for message in messages if message["type"] == "http.response.start")
         kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-        if kind == "truncated":
-            body = body[: len(body) // 2]
-        elif kind == "cp949":
-            body = body.decode("utf-8", "replace").encode("cp949", "replace")
-        else:
-            body = json.dumps(_in_words("", json.loads(body)), ensure_ascii=False).encode()
+        body = body[: len(body) // 2] if kind == "truncated" else spoilt(kind, body)
         kept.append((b"content-length", str(len(body)).encode()))
         await send({**start, "headers": kept})
         await send({"type": "http.response.body", "body": body})
+
+
+def spoilt(kind: str, body: bytes) -> bytes:
+    """The body in undeclared CP949 ("cp949") or with its numbers as words ("words"); of an archive, its files so.
+
+    What is no UTF-8 text, or for words neither JSON nor XML, stays as it is: a master file is CP949 of fixed width.
+    """
+    if body.startswith(b"PK"):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(body)) as whole, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as changed:
+            for member in whole.infolist():
+                changed.writestr(member, spoilt(kind, whole.read(member)))
+        return buffer.getvalue()
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return body
+    if kind == "cp949":
+        return text.encode("cp949", "replace")
+    if text.lstrip().startswith("<"):
+        return _ELEMENT.sub(lambda found: f"<{found[1]}>{_in_words(found[1], found[2])}</{found[1]}>", text).encode()
+    try:
+        return json.dumps(_in_words("", json.loads(text)), ensure_ascii=False).encode()
+    except ValueError:
+        return body
 
 
 def _in_words(key: str, value: Any) -> Any:
@@ -121,11 +149,16 @@ def _in_words(key: str, value: Any) -> Any:
     return text.translate(_DIGIT_WORDS) if isinstance(text, str) and _NUMBER.fullmatch(text) else value
 
 
+def _upstream(path: str) -> str:
+    return path.strip("/").partition("/")[0]
+
+
 def refusal(path: str, kind: str) -> Response:
-    """The upstream's own answer to a server fault ("500") or to a client that asks too often ("429")."""
-    upstream = path.split("/")[1]
-    answers = _BROKEN if kind == "500" else _TOO_OFTEN
-    status, body = answers.get(f"{upstream}.xml" if path.endswith(".xml") else upstream, (int(kind), _MAINTENANCE))
+    """The upstream's own answer to a server fault ("500"; "error_in_200" under HTTP 200) or too many calls ("429")."""
+    upstream = _upstream(path)
+    answers = {"500": _BROKEN, "429": _TOO_OFTEN, "error_in_200": _IN_SUCCESS}[kind]
+    otherwise = (int(kind) if kind.isdigit() else 200, _MAINTENANCE)
+    status, body = answers.get(f"{upstream}.xml" if path.endswith(".xml") else upstream, otherwise)
     headers = {"retry-after": "1"} if status == 429 else None
     if isinstance(body, dict):
         return JSONResponse(body, status, headers)
@@ -155,4 +188,24 @@ _TOO_OFTEN: dict[str, tuple[int, dict[str, Any] | str]] = {
         {"error": {"message": "Rate limit", "type": "requests", "param": None, "code": "rate_limit_exceeded"}},
     ),
     "openrouter": (429, {"error": {"code": 429, "message": "Rate limit exceeded"}}),
+}
+_IN_SUCCESS: dict[str, tuple[int, dict[str, Any] | str]] = {
+    "kis": (200, {"rt_cd": "1", "msg_cd": "EGW00002", "msg1": "서버 에러가 발생했습니다."}),
+    "opendart": (200, {"status": "900", "message": "정의되지 않은 오류가 발생하였습니다."}),
+    "opendart.xml": (
+        200,
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        "<result><status>900</status><message>정의되지 않은 오류가 발생하였습니다.</message></result>",
+    ),
+    # The router had begun to answer when the provider behind it failed.
+    "openrouter": (
+        200,
+        {
+            "error": {
+                "code": 502,
+                "message": "Provider returned error",
+                "metadata": {"provider_name": "Sandbox", "raw": "upstream connect error"},
+            }
+        },
+    ),
 }

@@ -1,8 +1,8 @@
 """The broker's REST gateway: tokens, the limit per second, the quotation services and their error bodies.
 
 Field names, units and codes of KIS belong here and nowhere else in the sandbox. The rules are those of the broker's
-published specification and of the notices that changed them (18 calls a second since 2026-04-20, one new token a minute
-since 2023-10-27, the same token within six hours since 2023-04-28).
+published specification and of the notices that changed them (18 calls a second since 2026-04-20, one request for a
+token a minute since 2023-10-27, the same token within six hours since 2023-04-28).
 """
 
 import base64
@@ -10,8 +10,6 @@ import hashlib
 import hmac
 import json
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import accumulate
@@ -23,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
+from azak_assets.sandbox.limits import PerSecond
 from azak_assets.sandbox.world import INDICES, DailyBar, World
 
 TOKEN_LIFE = timedelta(hours=24)
@@ -78,30 +77,37 @@ class Gateway:
     still good after the sandbox was started again.
     """
 
-    def __init__(self, world: str, clock: Callable[[], datetime], per_second: int) -> None:
+    def __init__(self, world: str, clock: Callable[[], datetime], calls: PerSecond) -> None:
         self._secret = f"azak sandbox {world}".encode()
         self._clock = clock
-        self._per_second = per_second
+        self._calls = calls
         self._lock = threading.Lock()
         self._current: dict[str, tuple[str, datetime]] = {}
+        self._answered: dict[str, datetime] = {}
         self._issued = 0
         self._dead: dict[str, str] = {}
-        self._calls: dict[str, deque[float]] = {}
 
     def _sign(self, payload: str) -> str:
         signature = hmac.digest(self._secret, payload.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(signature).decode().rstrip("=")
 
     def issue(self, app_key: str) -> tuple[str, datetime] | None:
-        """The token and its expiry (KST); None when a new one is due within a minute of the last."""
+        """The token and its expiry (KST); None for a second request within a minute of one that was answered.
+
+        The minute counts whether the token is a new one or, within six hours, the same again. A token that died of age
+        was issued a day ago: an ordered fault that ages one ends its minute too.
+        """
         now = self._clock()
         with self._lock:
             token, issued = self._current.get(app_key, ("", now))
-            is_dead = token in self._dead
+            is_dead, is_aged = token in self._dead, self._dead.get(token) == "EGW00123"
+            since = now - self._answered.get(app_key, datetime.min.replace(tzinfo=krx.KST))
+            # A test may set its clock back; the minute does not reach into the past.
+            if timedelta(0) <= since < NEW_TOKEN_EVERY and not is_aged:
+                return None
+            self._answered[app_key] = now
             if token and not is_dead and now - issued < SAME_TOKEN:
                 return token, issued + TOKEN_LIFE
-            if token and now - issued < NEW_TOKEN_EVERY and self._dead.get(token) != "EGW00123":
-                return None
             self._issued += 1
             claims = {"aud": app_key, "exp": (now + TOKEN_LIFE).timestamp(), "jti": f"{now.timestamp()}-{self._issued}"}
             payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
@@ -129,15 +135,7 @@ class Gateway:
 
     def admits(self, app_key: str) -> bool:
         """Whether one more call fits into the second that ends now."""
-        now = time.monotonic()
-        with self._lock:
-            calls = self._calls.setdefault(app_key, deque())
-            while calls and now - calls[0] >= 1.0:
-                calls.popleft()
-            if len(calls) >= self._per_second:
-                return False
-            calls.append(now)
-            return True
+        return self._calls.admits(app_key)
 
 
 class RefusedError(Exception):

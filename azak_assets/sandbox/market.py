@@ -26,7 +26,6 @@ NEWCOMER_ON = date(2026, 10, 28)
 SPLIT_ON = date(2026, 11, 9)
 DELISTED_AFTER = date(2026, 11, 11)
 SPLIT = 5
-PAST_MINUTES_OF = 20
 AUCTION = timedelta(minutes=10)
 
 _BANDS = np.array([2_000, 5_000, 20_000, 50_000, 200_000, 500_000])

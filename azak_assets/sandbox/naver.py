@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
+from azak_assets.sandbox.limits import PerDay, PerSecond
 from azak_assets.sandbox.world import Article, World, terms_of
 
 _ERRORS = {
@@ -25,6 +26,8 @@ _ERRORS = {
     "SE03": (400, "Invalid start value (부적절한 start 값입니다.)"),
     "SE04": (400, "Invalid sort value (부적절한 sort 값입니다.)"),
     "SE05": (404, "Invalid search api (존재하지 않는 검색 api 입니다.)"),
+    "010": (429, "Query limit exceeded (쿼리 한도 초과)"),
+    "012": (429, "Rate limit exceeded. (속도 제한을 초과했습니다.)"),
     "024": (401, "NID AUTH Result Invalid (1000) : Authentication failed. (인증에 실패했습니다.)"),
 }
 
@@ -86,7 +89,7 @@ def search(world: World, query: Mapping[str, str], now: datetime) -> dict[str, A
     }
 
 
-def routes(world: World, clock: Callable[[], datetime]) -> list[Route]:
+def routes(world: World, clock: Callable[[], datetime], a_second: PerSecond, a_day: PerDay) -> list[Route]:
     """Everything under the host; any other search is refused as the host does."""
 
     def refuse(code: str) -> Response:
@@ -97,6 +100,10 @@ def routes(world: World, clock: Callable[[], datetime]) -> list[Route]:
         keys = (request.headers.get("x-naver-client-id", ""), request.headers.get("x-naver-client-secret", ""))
         if any(not key or key.startswith("invalid") for key in keys):
             return refuse("024")
+        if not a_second.admits(keys[0]):
+            return refuse("012")
+        if not a_day.admits(keys[0]):
+            return refuse("010")
         if request.path_params["kind"] != "news.json":
             return refuse("SE05")
         try:

@@ -18,12 +18,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
+from azak_assets.sandbox.limits import PerDay
 from azak_assets.sandbox.world import Filing, World
 
 _MESSAGES = {
     "000": "정상",
     "010": "등록되지 않은 인증키입니다.",
     "013": "조회된 데이타가 없습니다.",
+    "020": "사용한도를 초과하였습니다.",
     "100": "필드의 부적절한 값입니다.",
 }
 
@@ -34,14 +36,6 @@ class StatusError(Exception):
     def __init__(self, status: str, detail: str = "") -> None:
         super().__init__(status)
         self.status, self.message = status, f"{_MESSAGES[status]}{detail}"
-
-
-def _check_key(query: Mapping[str, str]) -> None:
-    key = query.get("crtfc_key", "")
-    if not key:
-        raise StatusError("100", "(crtfc_key)")
-    if key.startswith("invalid"):
-        raise StatusError("010")
 
 
 def _day(query: Mapping[str, str], name: str, default: date) -> date:
@@ -73,15 +67,25 @@ def _three_months_after(day: date) -> date:
 
 
 class Service:
-    """The two calls over a world."""
+    """The two calls over a world, and one quota for both."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime]) -> None:
+    def __init__(self, world: World, clock: Callable[[], datetime], a_day: PerDay) -> None:
         self._world = world
         self._clock = clock
+        self._a_day = a_day
+
+    def _check_key(self, query: Mapping[str, str]) -> None:
+        key = query.get("crtfc_key", "")
+        if not key:
+            raise StatusError("100", "(crtfc_key)")
+        if key.startswith("invalid"):
+            raise StatusError("010")
+        if not self._a_day.admits(key):
+            raise StatusError("020")
 
     def filings(self, query: Mapping[str, str]) -> dict[str, Any]:
         """`/list.json`: one page, newest first unless asked otherwise. Without corp_code at most three months."""
-        _check_key(query)
+        self._check_key(query)
         now = self._clock()
         end = _day(query, "end_de", now.astimezone(krx.KST).date())
         start = _day(query, "bgn_de", end)
@@ -113,7 +117,7 @@ class Service:
 
     def companies(self, query: Mapping[str, str]) -> bytes:
         """`/corpCode.xml`: a ZIP with CORPCODE.xml; a company that was never listed has one space for a stock code."""
-        _check_key(query)
+        self._check_key(query)
         lines = [
             f"    <list>\n        <corp_code>{company.corp_code}</corp_code>\n"
             f"        <corp_name>{escape(company.name)}</corp_name>\n"
@@ -151,9 +155,9 @@ def _row(filing: Filing) -> dict[str, str]:
     }
 
 
-def routes(world: World, clock: Callable[[], datetime]) -> list[Route]:
+def routes(world: World, clock: Callable[[], datetime], a_day: PerDay) -> list[Route]:
     """Everything under the API's prefix."""
-    service = Service(world, clock)
+    service = Service(world, clock, a_day)
 
     async def filings(request: Request) -> Response:
         try:

@@ -12,6 +12,7 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -67,26 +68,35 @@ class _Table:
         try:
             raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
             text = raw.decode("utf-8-sig")
-        except (OSError, EOFError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             expected = "a readable gzip of UTF-8 CSV" if path.suffix == ".gz" else "a readable file of UTF-8 CSV"
             raise ReplayError(f"{path}: {error}. Expected {expected}; replace the file or take it out.") from error
-        reader = csv.reader(io.StringIO(text, newline=""))
-        header = next(reader, [])
+        self._lines = csv.reader(io.StringIO(text, newline=""))
+        header = self._next(1) or []
         missing = [column for column in columns if column not in header]
         if missing:
             raise ReplayError(
                 f"{path}: column {missing[0]!r} is missing in row 1. Expected the columns {', '.join(columns)}; "
                 f"found {', '.join(header) or 'nothing'}."
             )
-        self._reader = reader
         self._width = len(header)
         self._positions = {column: header.index(column) for column in columns}
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        for row, values in enumerate(self._reader, start=2):
+        """Row number and values of every row; blank lines count as rows and are passed over."""
+        row = 1
+        while (values := self._next(row := row + 1)) is not None:
+            if not "".join(values).strip() and len(values) <= 1:
+                continue
             if len(values) != self._width:
                 raise ReplayError(f"{self.path}: row {row} has {len(values)} values. Expected {self._width}.")
             yield row, {column: values[position] for column, position in self._positions.items()}
+
+    def _next(self, row: int) -> list[str] | None:
+        try:
+            return next(self._lines, None)
+        except csv.Error as error:
+            raise ReplayError(f"{self.path}: row {row}: {error}. Expected a row of CSV.") from error
 
     def refuse(self, column: str, row: int, value: str, expected: str) -> ReplayError:
         return ReplayError(f"{self.path}: column {column!r}, row {row}: {value!r}. Expected {expected}.")
@@ -304,6 +314,9 @@ def _read_index_bars(paths: Sequence[Path]) -> dict[str, list[IndexBar]]:
                 raise table.refuse("Date", row, values["Date"], f"one row a session; {values['index_name']} has it")
             open_, high, low, close = (table.number(column, row, values[column]) for column in prices)
             volume, turnover = (round(table.number(column, row, values[column])) for column in ("Volume", "Amount"))
+            if not 0 < low <= min(open_, close) <= max(open_, close) <= high:
+                quoted = ", ".join(f"{column} {values[column]}" for column in prices)
+                raise table.refuse("Low", row, quoted, "0 < Low ≤ Open and Close ≤ High")
             records[code][day] = IndexBar(day, open_, high, low, close, volume, turnover)
     return {code: [by_day[day] for day in sorted(by_day)] for code, by_day in records.items()}
 

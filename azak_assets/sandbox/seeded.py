@@ -9,16 +9,24 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 from azak_assets import krx
+from azak_assets.krx import universe
 from azak_assets.sandbox.filings import Registry
-from azak_assets.sandbox.market import FIRST_SESSION, PAST_MINUTES_OF, Market
+from azak_assets.sandbox.market import AUCTION, FIRST_SESSION, Market
 from azak_assets.sandbox.news import Newsroom
 from azak_assets.sandbox.world import INDICES, Article, Company, DailyBar, Filing, IndexBar, Issue, MinuteBar, isin_of
 
 MINUTE = timedelta(minutes=1)
+FOLLOWED_FOR = timedelta(days=7)
+"""Whoever asks for past minutes took the tiers from the master files up to so long ago: they are read once a week."""
+MASTER_CAP_UNIT = 100_000_000
+"""KRW: the master files tell a market value in these."""
 
 
 class SeededWorld:
-    """200 invented issues from 2024-01-02 on. The same seed and instant give the same answers, byte for byte."""
+    """200 invented issues from 2024-01-02 on, 20 of them (tiers 1 and 2) with past minutes.
+
+    The same seed and instant give the same answers, byte for byte.
+    """
 
     first_day = FIRST_SESSION
     feeds = (
@@ -31,6 +39,7 @@ class SeededWorld:
         self._market = Market(seed)
         self._newsroom = Newsroom(self._market)
         self._registry = Registry(self._market)
+        self._in_tiers: dict[tuple[date, int], frozenset[str]] = {}
 
     def last_day(self, now: datetime) -> date:
         """Today in Korea: news never sleeps."""
@@ -46,11 +55,13 @@ class SeededWorld:
 
     def issues(self, now: datetime) -> Sequence[Issue]:
         """Every issue listed today."""
-        today = now.astimezone(krx.KST).date()
+        return self._listed(now.astimezone(krx.KST).date(), self._finished(now))
+
+    def _listed(self, day: date, finished: int) -> list[Issue]:
         return [
-            self._issue(number, now)
+            self._issue(number, finished)
             for number, issuer in enumerate(self._market.issuers)
-            if issuer.listed_on <= today <= (issuer.delisted_after or date.max)
+            if issuer.listed_on <= day <= (issuer.delisted_after or date.max)
         ]
 
     def issue(self, code: str, now: datetime) -> Issue | None:
@@ -58,11 +69,11 @@ class SeededWorld:
         number = self._market.number.get(code)
         if number is None or self._market.issuers[number].listed_on > now.astimezone(krx.KST).date():
             return None
-        return self._issue(number, now)
+        return self._issue(number, self._finished(now))
 
-    def _issue(self, number: int, now: datetime) -> Issue:
+    def _issue(self, number: int, finished: int) -> Issue:
         issuer, market = self._market.issuers[number], self._market
-        index = max(self._finished(now) - 1, 0)
+        index = max(finished - 1, 0)
         if issuer.delisted_after:
             index = min(index, market.position[issuer.delisted_after])
         close = int(market.close[index, number]) or issuer.price
@@ -134,12 +145,48 @@ class SeededWorld:
         return bars
 
     def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:
-        """The finished minutes of a session; of a past one only for the largest issues, as recorders keep them."""
+        """The finished minutes of a session; of a past one only for the issues that the tier rule gives minute bars.
+
+        A halted issue has every minute, without volume and at the last price.
+        """
         number, index = self._market.number.get(code), self._market.position.get(day)
         today = now.astimezone(krx.KST).date()
-        if number is None or index is None or day > today or (day < today and number >= PAST_MINUTES_OF):
+        if number is None or index is None or day > today or (day < today and code not in self._followed(now)):
             return []
-        return [minute for minute in self._market.minutes(index, number) if minute.at + MINUTE <= now]
+        minutes = self._market.minutes(index, number) or self._halted_minutes(index, number)
+        return [minute for minute in minutes if minute.at + MINUTE <= now]
+
+    def _halted_minutes(self, index: int, number: int) -> list[MinuteBar]:
+        price, session = int(self._market.close[index, number]), self._market.sessions[index]
+        if price == 0:
+            return []
+        continuous = (session.close_at - AUCTION - session.open_at) // MINUTE
+        starts = [*(session.open_at + n * MINUTE for n in range(continuous)), session.close_at]
+        return [MinuteBar(at, price, price, price, price, 0, 0) for at in starts]
+
+    def _followed(self, now: datetime) -> frozenset[str]:
+        """The codes of tiers 1 and 2 by the master files of `now` or of any day since `FOLLOWED_FOR`."""
+        today, finished = now.astimezone(krx.KST).date(), self._finished(now)
+        states = set()
+        for day in (today - timedelta(days=n) for n in range(FOLLOWED_FOR.days + 1)):
+            before = bisect_left(self._market.days, day)
+            states |= {(day, before), (day, min(before + (day in self._market.position), finished))}
+        return frozenset().union(*(self._tiers_1_and_2(*state) for state in states))
+
+    def _tiers_1_and_2(self, day: date, finished: int) -> frozenset[str]:
+        if (day, finished) not in self._in_tiers:
+            listed = [
+                universe.Issue(
+                    issue.code,
+                    issue.market,
+                    issue.group in {"ST", "KN"} and not issue.is_spac,
+                    issue.market_cap_krw // MASTER_CAP_UNIT * MASTER_CAP_UNIT,
+                )
+                for issue in self._listed(day, finished)
+            ]
+            tiers = universe.tiers(listed).items()
+            self._in_tiers[day, finished] = frozenset(code for code, tier in tiers if tier <= 2)
+        return self._in_tiers[day, finished]
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:
         """Articles that hold the query's terms in title or description."""

@@ -21,11 +21,12 @@ from starlette.routing import Route
 from azak_assets import krx
 from azak_assets.sandbox import kis, llm, master, naver, opendart, rss
 from azak_assets.sandbox.faults import FaultMiddleware, Faults
+from azak_assets.sandbox.limits import Limits, PerDay, PerSecond
 from azak_assets.sandbox.replay import ReplayWorld
 from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.world import World
 
-KIS_CALLS_PER_SECOND = 18
+LIMITS = Limits()
 
 
 def _wall_clock() -> datetime:
@@ -41,11 +42,16 @@ def create_app(
     world: World,
     *,
     clock: Callable[[], datetime] = _wall_clock,
-    kis_calls_per_second: int = KIS_CALLS_PER_SECOND,
+    limits: Limits = LIMITS,
+    tick: Callable[[], float] = time.monotonic,
 ) -> Starlette:
-    """Every stand-in over one world. `clock` gives aware KST instants; tests hand in one they can move."""
+    """Every stand-in over one world.
+
+    `clock` gives aware KST instants and `tick` the seconds of the limits a second; tests hand in ones they can move.
+    """
     faults = Faults()
-    gateway = kis.Gateway(world.name, clock, kis_calls_per_second)
+    gateway = kis.Gateway(world.name, clock, PerSecond(limits.kis_a_second, tick))
+    naver_a_second, naver_a_day = PerSecond(limits.naver_a_second, tick), PerDay(limits.naver_a_day, clock)
 
     def describe(_: Request) -> Response:
         now = clock()
@@ -64,8 +70,8 @@ def create_app(
             Route("/sandbox/faults", faults.order, methods=["POST"]),
             *kis.routes(world, gateway, clock),
             *master.routes(world, clock),
-            *opendart.routes(world, clock),
-            *naver.routes(world, clock),
+            *opendart.routes(world, clock, PerDay(limits.opendart_a_day, clock)),
+            *naver.routes(world, clock, naver_a_second, naver_a_day),
             *rss.routes(world, clock),
             *llm.routes(clock),
         ],

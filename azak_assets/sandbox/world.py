@@ -75,7 +75,10 @@ class IndexBar:
 
 @dataclass(frozen=True, slots=True)
 class MinuteBar:
-    """One minute that traded; `at` is its start (KST). `turnover_krw` is of this minute alone."""
+    """One minute that traded, or any minute of a halted issue; `at` is its start (KST).
+
+    `turnover_krw` is of this minute alone.
+    """
 
     at: datetime
     open: int

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Clock = Literal["known", "observed"]
 
 SIGMA_RETURNS = 20
-"""σ20 is the sample standard deviation of this many daily log returns."""
+"""σ20 is the sample standard deviation of this many one-session log returns."""
 
 LOOKBACK_SESSIONS = 60
 """How far back σ20 may look for its returns; a stock halted for longer has none of its own."""
@@ -84,13 +84,6 @@ def _jumps(
     for at in np.flatnonzero(asked & (np.abs(closes[1:] / closes[:-1] - 1) >= _NO_LIMIT_IS_NARROWER)):
         jumps[at] = is_unexplained_jump(closes[at], closes[at + 1], days[at + 1].astype(date))
     return jumps
-
-
-def daily_log_returns(bars: Bars) -> Floats:
-    """Log returns between neighbouring traded closes, oldest first; halts have no close, jumps no return."""
-    traded = ~bars.is_halted
-    days, closes = bars.days[traded], bars.close[traded]
-    return np.asarray(np.diff(np.log(closes))[~_jumps(days, closes)])
 
 
 @cache
@@ -170,9 +163,9 @@ class BarHistory:
         return self._take(part.start + np.flatnonzero(np.isnat(self._columns["superseded_at"][part])))
 
     def sigma20(self, stock_code: str, at: datetime) -> float | None:
-        """Sample standard deviation of the stock's last 20 daily log returns known at `at`; None with fewer."""
+        """Sample standard deviation of the stock's last 20 one-session log returns known at `at`; None with fewer."""
         bars = self.as_of(stock_code, at, "known")
-        return _sigma(daily_log_returns(_since(bars, _lookback_start(at))))
+        return _sigma(session_returns(_since(bars, _lookback_start(at)), 1))
 
     def market_sigma20(self, at: datetime) -> float:
         """The median σ20 over the stocks of this history that have one at `at`, else 0.01."""
@@ -191,8 +184,10 @@ class BarHistory:
         since = np.datetime64(_lookback_start(instant.astype(datetime).replace(tzinfo=UTC)), "D")
         visible = visible[(self._columns["days"][visible] >= since) & ~self._columns["is_halted"][visible]]
         group, days, closes = self._group[visible], self._columns["days"][visible], self._columns["close"][visible]
-        same_stock = group[1:] == group[:-1]
-        keep = same_stock & ~_jumps(days, closes, same_stock)
+        # Neighbours by the calendar: a return across a halt or a missing bar is not one session's.
+        positions = np.searchsorted(_session_days(), days)
+        neighbours = (group[1:] == group[:-1]) & (np.diff(positions) == 1)
+        keep = neighbours & ~_jumps(days, closes, neighbours)
         returns, owner = np.diff(np.log(closes))[keep], group[1:][keep]
         counts = np.bincount(owner, minlength=len(self._slices))
         from_the_end = counts.cumsum()[owner] - np.arange(len(owner))

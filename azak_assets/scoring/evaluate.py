@@ -117,6 +117,9 @@ def evaluate(warehouse: Warehouse, days: tuple[date, date]) -> LoadResult:
     frame = _score(asked, settled)
     trading_days = tuple(sorted(set(frame["trading_day"])))
     frame["version"] = _versions(warehouse, frame, trading_days)
+    # The writer takes a version for a new row and would keep its nominal time: a score must not be known before the
+    # correction behind it.
+    frame.loc[frame["version"] > 1, "known_at"] = pd.Timestamp(warehouse.cutoff())
     return warehouse.load("ml.model_evaluations", frame, Scope(days=trading_days), complete=False, source=SOURCE)
 
 

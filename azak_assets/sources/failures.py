@@ -5,13 +5,18 @@ Put here what can go wrong between us and an upstream as a whole. A single malfo
 pass through `without_secrets` before they reach a message.
 """
 
+import json
 from typing import ClassVar, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
 
 Action = Literal["retry", "wait", "stop", "alert"]
 
 SECRET_PARAMETERS = frozenset({"crtfc_key", "appkey", "appsecret", "secretkey", "token", "key", "api_key"})
 """Query parameters that hold a credential at one of our upstreams, lower case."""
+
+
+SHORTEST_SECRET = 6
+"""Characters. No upstream's key is shorter, and taking a shorter one out would mangle every address it occurs in."""
 
 
 def without_secrets(url: str) -> str:
@@ -59,10 +64,17 @@ class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses
         return f"{self.upstream}: {self.what}{place}. {self.advice}"
 
     def remove(self, *secrets: str) -> None:
-        """Replace these texts wherever the failure quotes them: some servers echo what they were sent."""
-        for secret in filter(None, secrets):
-            self.what = self.what.replace(secret, "***")
-            self.url = self.url and self.url.replace(secret, "***")
+        """Replace these texts wherever the failure quotes them: some servers echo what they were sent.
+
+        As they are, and as Python, JSON and URLs write them: an error of the HTTP library quotes a header's `repr`.
+        """
+        for secret in secrets:
+            if len(secret) < SHORTEST_SECRET:
+                continue
+            written = (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret))
+            for form in sorted(set(written), key=len, reverse=True):
+                self.what = self.what.replace(form, "***")
+                self.url = self.url and self.url.replace(form, "***")
 
 
 class Blocked(SourceFailure):
@@ -84,6 +96,10 @@ class Unauthorized(SourceFailure):
 
     default_action = "stop"
     default_advice = "Check the credentials of this upstream in the environment, `azak doctor` lists them"
+
+
+class NotForThisAccount(Unauthorized):
+    """The credentials are good, and their kind of account does not have this service: no failure of the day."""
 
 
 class Unavailable(SourceFailure):

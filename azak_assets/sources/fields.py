@@ -8,11 +8,11 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any, TypeVar
 
+from azak_assets import krx
 from azak_assets.sources.records import Reject
 
 T = TypeVar("T")
@@ -22,10 +22,21 @@ Row = Mapping[str, Any]
 RECORD_SHOWN = 2000
 """Characters of a refused record that are kept: enough for every record of our upstreams, a bound for a broken one."""
 
-_WHOLE = re.compile(r"-?\d+(\.0+)?", re.ASCII)
+AHEAD = timedelta(hours=24)
+"""A publisher's clock may run ahead, or an article be announced for tomorrow; what is dated later is no time of it."""
+
+_WHOLE = re.compile(r"(-?\d+)(\.0+)?", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
 _DAY = re.compile(r"\d{8}", re.ASCII)
-# Only the elements that feeds send: a headline's own angle brackets (<특징주>, <CES 2026>) are text.
-_TAG = re.compile(r"</?(?:a|b|br|div|em|font|hr|i|img|p|span|strong|sub|sup|u)\b[^<>]*>", re.IGNORECASE)
+LONGEST_WHOLE = 19
+"""Digits of the largest number a column holds, 2^63-1."""
+# Only the elements that feeds send, and only with what a tag may hold: a headline's own angle brackets (<특징주>,
+# <CES 2026>, <A/S 논란>, <U-20 월드컵>, <B 등급>) are text.
+_TAG = re.compile(
+    r"</?(?:a|b|br|div|em|font|hr|i|img|p|span|strong|sub|sup|u)"
+    r"(?:\s+[a-z][a-z0-9_:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class Refused(ValueError):  # noqa: N818 - it becomes a Reject
@@ -59,25 +70,27 @@ def optional_text(row: Row, field: str) -> str | None:
 def whole(row: Row, field: str, *, minimum: int = 0) -> int:
     """The field as a whole number of at least `minimum`, from text ("1200", "1200.00") or a JSON integer."""
     value = row.get(field)
-    written = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise Refused(field, value, f"is a JSON {type(value).__name__}, not a whole number")
+    written = "" if value is None else str(value).strip()
     if written in {"", "-"}:
         raise Refused(field, value, "is missing or empty")
-    if not _WHOLE.fullmatch(written):
+    found = _WHOLE.fullmatch(written)
+    if not found:
         raise Refused(field, value, "is not a whole number")
-    number = int(written.partition(".")[0])
-    if not minimum <= number < 2**63:
+    # Python itself refuses to read a number of thousands of digits.
+    if len(found[1].lstrip("-")) > LONGEST_WHOLE or not minimum <= int(found[1]) < 2**63:
         raise Refused(field, value, f"is outside {minimum} … 2^63-1")
-    return number
+    return int(found[1])
 
 
 def positive_decimal(row: Row, field: str) -> float:
-    """The field as a finite number above zero."""
+    """The field as a number above zero, written with ASCII digits and a point."""
     value = text(row, field)
-    try:
-        number = float(value)
-    except ValueError:
-        raise Refused(field, value, "is not a number") from None
-    if not isfinite(number) or number <= 0:
+    if not _DECIMAL.fullmatch(value):
+        raise Refused(field, value, "is not a number")
+    number = float(value)
+    if number <= 0:
         raise Refused(field, value, "is not a positive number")
     return number
 
@@ -93,17 +106,32 @@ def day(row: Row, field: str) -> date:
         raise Refused(field, value, "is not a date written YYYYMMDD") from None
 
 
-def instant(row: Row, field: str) -> datetime:
-    """The field, an RFC 822 or ISO 8601 time that states its offset, as an aware datetime."""
+def instant(row: Row, field: str, now: datetime) -> datetime:
+    """The field, an RFC 822 or ISO 8601 time that states its offset, as an aware datetime.
+
+    Refused where the calendar ends, which could give it no trading day, and later than `AHEAD` after `now` (aware).
+    """
     value = text(row, field)
+    parsed = _parsed(field, value)
+    if parsed.tzinfo is None:
+        raise Refused(field, value, "states no offset from UTC")
+    try:
+        on = parsed.astimezone(krx.KST).date()
+    except (ValueError, OverflowError):
+        raise Refused(field, value, "is no time of our era") from None
+    if not krx.FIRST_DAY <= on <= krx.LAST_DAY:
+        raise Refused(field, value, f"is outside the calendar, {krx.FIRST_DAY} … {krx.LAST_DAY}")
+    if parsed > now + AHEAD:
+        raise Refused(field, value, f"lies in the future: it is {now.astimezone(krx.KST):%Y-%m-%d %H:%M} KST")
+    return parsed
+
+
+def _parsed(field: str, value: str) -> datetime:
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            parsed = read(value)
-        except ValueError:
+            return read(value)
+        except (ValueError, OverflowError):
             continue
-        if parsed.tzinfo is None:
-            raise Refused(field, value, "states no offset from UTC")
-        return parsed
     raise Refused(field, value, "is not a time in RFC 822 or ISO 8601")
 
 

@@ -4,6 +4,7 @@ Put here its paging, limits and error codes. It gives title, link and an excerpt
 published reference of the search API (developers.naver.com). 25,000 calls a day an application.
 """
 
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -23,12 +24,16 @@ STARTS = [*range(1, 1000, DISPLAY), 1000]
 """`start` ends at 1000 and `display` at 100: a query reaches its newest 1,099 items, and the last page overlaps."""
 
 QUOTA_USED = "010"
+_HOME_PAGE = re.compile(r"https?://[^/?#]*/?", re.IGNORECASE)
 DATE_ONLY = time_of_day(23, 59, 59)
 """The time of day under which an article without one is served; no press stamps it by chance."""
 
 
 class NaverSearchClient:
-    """One application's access, safe to share between threads. All methods raise `SourceFailure`s."""
+    """One application's access, safe to share between threads. All methods raise `SourceFailure`s.
+
+    `now` must return an aware datetime: an article dated long after it is refused.
+    """
 
     def __init__(
         self,
@@ -38,8 +43,10 @@ class NaverSearchClient:
         client_secret: str,
         budget: Budget,
         per_second: float = 5,
+        now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._now = now
         self._http = Transport(
             UPSTREAM,
             base_url,
@@ -58,12 +65,13 @@ class NaverSearchClient:
         """
         if since.tzinfo is None or (until is not None and until.tzinfo is None):
             raise ValueError("since and until need a time zone")
+        now = self._now()
         bodies: list[bytes] = []
         articles: dict[Article, None] = {}  # the last page repeats items of the one before, and so may a moving list
         rejects: dict[Reject, None] = {}
         for start in STARTS:
             body = self._page(query, start, bodies)
-            found, refused = parse_rows(body["items"], _article)
+            found, refused = parse_rows(body["items"], lambda row: _article(row, now))
             articles.update(dict.fromkeys(found))
             rejects.update(dict.fromkeys(refused))
             is_last = len(body["items"]) < DISPLAY or start + DISPLAY > body["total"]
@@ -123,17 +131,22 @@ def _failure(code: str, answer: Answer, message: str) -> Exception:
     return ContractChanged(UPSTREAM, what, url=answer.url)
 
 
-def _article(row: Row) -> Article:
+def _article(row: Row, now: datetime) -> Article:
     title = plain_text(row, "title")
     if title is None:
         raise Refused("title", row.get("title", ""), "is missing or empty")
-    published_at = instant(row, "pubDate")
+    published_at = instant(row, "pubDate", now)
     return Article(
         title=title,
-        # The publisher's own address: it is the one its feed carries too. Empty where Naver knows none.
-        url=optional_text(row, "originallink") or optional_text(row, "link"),
+        url=_address(row),
         excerpt=plain_text(row, "description"),
         press=None,
         published_at=published_at,
         is_date_only=is_date_only(published_at),
     )
+
+
+def _address(row: Row) -> str | None:
+    """The publisher's own address, which its feed carries too; Naver's where it knows none but the home page."""
+    own, hosted = optional_text(row, "originallink"), optional_text(row, "link")
+    return (hosted or own) if own is None or _HOME_PAGE.fullmatch(own) else own

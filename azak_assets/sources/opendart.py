@@ -17,7 +17,7 @@ from azak_assets.sources.failures import ContractChanged, Empty, RateLimited, So
 from azak_assets.sources.fields import Refused, Row, day, optional_text, parse_rows, text
 from azak_assets.sources.protocols import Budget
 from azak_assets.sources.records import Batch, CorpCode, Filing, Reject
-from azak_assets.sources.transport import Answer, Transport, payload_hash
+from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
 
 UPSTREAM = "opendart"
 PAGE_ROWS = 100
@@ -28,6 +28,7 @@ OK, NO_DATA, QUOTA_USED = "000", "013", "020"
 KEY_REFUSED = frozenset({"010", "011", "012", "901"})
 DOWN = frozenset({"800", "900"})
 
+_NUMBER = re.compile(r"\d{14}", re.ASCII)
 _CORRECTION = re.compile(r"\[([^\[\]]+)\]")
 _END_OF_DAY = time_of_day(23, 59, 59)
 
@@ -89,6 +90,7 @@ class OpenDartClient:
             return page
 
         rows: dict[str, Row] = {}
+        unnumbered: list[Any] = []
         announced: int | None = None
         page_no, pages = 1, 1
         while page_no <= pages:
@@ -102,14 +104,20 @@ class OpenDartClient:
             if page["status"] == NO_DATA:
                 break
             # A filing that arrives meanwhile shifts the others onto the next page, where they come a second time.
-            rows.update((_number(row), row) for row in page["list"])
+            for row in page["list"]:
+                number = row.get("rcept_no") if isinstance(row, dict) else None
+                if isinstance(number, str) and _NUMBER.fullmatch(number.strip()):
+                    rows[number.strip()] = row
+                else:
+                    unnumbered.append(row)
             pages = page["total_page"]
             announced = page["total_count"] if announced is None else announced
             page_no += 1
-        if len(rows) < (announced or 0):
-            what = f"{len(rows)} of {announced} filings came for {first} … {last}"
+        came = len(rows) + len(unnumbered)
+        if came < (announced or 0):
+            what = f"{came} of {announced} filings came for {first} … {last}"
             raise Unavailable(UPSTREAM, what, url="/list.json")
-        return parse_rows(rows.values(), lambda row: _filing(row, first, last))
+        return parse_rows([*rows.values(), *unnumbered], lambda row: _filing(row, first, last))
 
 
 def _windows(start: date, end: date) -> Iterator[tuple[date, date]]:
@@ -145,10 +153,6 @@ def _failure(status: str, message: str, answer: Answer) -> SourceFailure:
     if status in DOWN:
         return Unavailable(UPSTREAM, what, url=answer.url)
     return ContractChanged(UPSTREAM, what, url=answer.url)
-
-
-def _number(row: object) -> str:
-    return str(row.get("rcept_no")) if isinstance(row, dict) else repr(row)
 
 
 def _filing(row: Row, first: date, last: date) -> Filing:
@@ -197,16 +201,18 @@ def _stock_code(row: Row) -> str | None:
 
 
 def _corp_code_file(answer: Answer) -> ET.Element:
-    # A success is a zip archive, an error plain XML: the first two bytes tell them apart.
-    if answer.is_success and not answer.body.startswith(b"PK") and answer.text.lstrip().startswith("<?xml"):
+    # A success is a zip archive, an error plain XML, with or without its declaration.
+    is_archive = answer.body.startswith(b"PK")
+    if answer.is_success and not is_archive and answer.text.lstrip().startswith(("<?xml", "<result")):
         result = _xml(answer, answer.body)
         raise _failure(result.findtext("status", "?"), result.findtext("message", ""), answer)
     return _xml(answer, answer.unzipped())
 
 
 def _xml(answer: Answer, content: bytes) -> ET.Element:
-    # The standard parser: expat has bounded entity expansion since 2.4.1, and the sender is a government service.
+    # The standard parser: expat has bounded entity expansion since 2.4.1, and the sender is a government service. It
+    # reads no Korean encoding, so it gets text.
     try:
-        return ET.fromstring(content)  # noqa: S314
+        return ET.fromstring(undeclared_xml(content))  # noqa: S314
     except ET.ParseError as error:
         raise Unavailable(UPSTREAM, f"broken XML of {len(content)} bytes: {error}", url=answer.url) from None

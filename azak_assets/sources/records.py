@@ -73,6 +73,14 @@ class MinuteBar:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketDay:
+    """One calendar day as the broker sees it, and whether the exchange trades on it."""
+
+    day: date
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ListedStock:
     """One issue of today's master files.
 

@@ -9,28 +9,41 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import feedparser
 
-from azak_assets.sources.failures import ContractChanged, Empty
+from azak_assets import krx
+from azak_assets.sources.failures import ContractChanged, Empty, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
 from azak_assets.sources.naver import is_date_only
 from azak_assets.sources.protocols import Budget
 from azak_assets.sources.records import Article, Batch, Reject
-from azak_assets.sources.transport import Answer, Transport, decode, payload_hash
+from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
 
 FEEDS: Mapping[str, tuple[str, ...]] = {"hankyung": ("/feed/finance",), "mk": ("/rss/50200011/",)}
 """The securities feed of each publisher we know."""
 
-_XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
+_END_OF_FEED = re.compile(rb"</(?:\w+:)?(?:rss|rdf|feed)\s*>", re.IGNORECASE)
 _NOT_MODIFIED = 304
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """One answer about a feed: its items (none where it has not changed), and what to say at the next question."""
+
+    body: bytes
+    rows: list[Row]
+    conditions: Mapping[str, str] | None
 
 
 class RssClient:
     """The feeds of one publisher, safe to share between threads. All methods raise `SourceFailure`s.
 
     A publisher that answers 403 is `Blocked`, and is not tried again. `source` is the publisher's key in `FEEDS`; give
-    `feeds`, paths under `base_url`, for another one.
+    `feeds`, paths under `base_url`, for another one. `now` must return an aware datetime: an item dated long after it
+    is refused.
     """
 
     def __init__(
@@ -41,35 +54,37 @@ class RssClient:
         *,
         budget: Budget,
         per_second: float = 1,
+        now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.source = source
+        self._now = now
         self._feeds = tuple(feeds) or FEEDS[source]
         self._http = Transport(
             source, base_url, budget=budget, per_second=per_second, follow_redirects=True, sleep=sleep
         )
-        self._conditions: dict[str, dict[str, str]] = {}
+        self._conditions: dict[str, Mapping[str, str]] = {}
         self._lock = threading.Lock()
 
     def articles(self) -> Batch[Article]:
         """The items of every feed in its order, those of two feeds once; none of a feed unchanged since the last call.
 
-        What a feed said last (ETag, Last-Modified) is kept in memory only, so a new process reads everything again.
-        `Empty` when a feed arrives without items, `ContractChanged` when something else arrives in its place.
+        What a feed said last (ETag, Last-Modified) is kept in memory only, so a new process reads everything again, and
+        only once every feed of the call has answered: a feed whose items were lost with the call is read in full by the
+        next. `Empty` when a feed arrives without items, `ContractChanged` when something else arrives in its place.
         """
-        bodies: list[bytes] = []
+        now = self._now()
+        answers: dict[str, _Feed] = {}
         articles: dict[Article, None] = {}
         rejects: list[Reject] = []
-        for feed in self._feeds:
-            answer = self._http.ask(_feed, feed, headers=self._conditions.get(feed, {}))
-            bodies.append(answer.body)
-            if answer.status == _NOT_MODIFIED:
-                continue
-            found, refused = parse_rows(_entries(answer), _article)
+        for path in self._feeds:
+            answers[path] = self._http.ask(_feed, path, headers=self._conditions.get(path, {}))
+            found, refused = parse_rows(answers[path].rows, lambda row: _article(row, now))
             articles.update(dict.fromkeys(found))
             rejects.extend(refused)
-            with self._lock:
-                self._conditions[feed] = _conditions(answer)
+        with self._lock:
+            self._conditions |= {path: feed.conditions for path, feed in answers.items() if feed.conditions is not None}
+        bodies = [feed.body for feed in answers.values()]
         return Batch(list(articles), rejects, len(bodies), payload_hash(bodies))
 
     def close(self) -> None:
@@ -77,11 +92,12 @@ class RssClient:
         self._http.close()
 
 
-def _feed(answer: Answer) -> Answer:
-    if answer.status != _NOT_MODIFIED:
-        answer.raise_for_status()
-        answer.raise_if_empty()
-    return answer
+def _feed(answer: Answer) -> _Feed:
+    if answer.status == _NOT_MODIFIED:
+        return _Feed(answer.body, [], None)
+    answer.raise_for_status()
+    answer.raise_if_empty()
+    return _Feed(answer.body, _entries(answer), _conditions(answer))
 
 
 def _conditions(answer: Answer) -> dict[str, str]:
@@ -93,20 +109,24 @@ def _entries(answer: Answer) -> list[Row]:
     # Some Korean servers send CP949 under no name or under UTF-8's. Handing feedparser UTF-8 without the declaration
     # leaves it nothing to guess; left alone it takes such bytes for a Western encoding. Its sanitizer would drop a
     # headline's own angle brackets, and plain_text removes markup anyway.
-    source = _XML_DECLARATION.sub("", decode(answer.body), count=1).encode()
+    source = undeclared_xml(answer.body).encode()
     parsed = feedparser.parse(io.BytesIO(source), sanitize_html=False, resolve_relative_uris=False)
     if not parsed.version:
         raise ContractChanged(answer.upstream, f"no feed came: {answer.excerpt()}", url=answer.url)
+    # feedparser reads on where the feed broke off, and would hand out half a headline as an article.
+    if parsed.bozo and not _END_OF_FEED.search(source):
+        what = f"a feed of {len(answer.body)} bytes that breaks off: …{source[-60:].decode(errors='replace')}"
+        raise Unavailable(answer.upstream, " ".join(what.split()), url=answer.url)
     if not parsed.entries:
         raise Empty(answer.upstream, "the feed has no items", url=answer.url)
     return list(parsed.entries)
 
 
-def _article(row: Row) -> Article:
+def _article(row: Row, now: datetime) -> Article:
     title = plain_text(row, "title")
     if title is None:
         raise Refused("title", row.get("title", ""), "is missing or empty")
-    published_at = instant(row, "published")
+    published_at = instant(row, "published", now)
     return Article(
         title=title,
         url=optional_text(row, "link"),

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+import lzma
 import re
 import time
 import zipfile
@@ -51,10 +52,13 @@ ANSWER_TIMEOUT_S = 60.0
 """One answer, first byte to last: `READ_TIMEOUT_S` alone would let a server drip bytes for ever."""
 ANSWER_BYTES = 64 * 2**20
 """The largest answer we know is DART's list of companies, about 4 MB."""
+INFLATED_BYTES = 256 * 2**20
+"""That list inflates to about 30 MB."""
 ATTEMPTS = 6
 PATIENCE_S = 90.0
 """No retry starts later than this after the first attempt."""
 
+_XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 1)
 
 
@@ -108,11 +112,18 @@ class Answer:
         if not self.body.startswith(b"PK"):
             raise ContractChanged(self.upstream, f"no zip archive came: {self.excerpt()}", url=self.url)
         try:
-            with zipfile.ZipFile(io.BytesIO(self.body)) as archive:
-                return archive.read(archive.namelist()[0])
-        except (zipfile.BadZipFile, zlib.error, IndexError, EOFError) as error:
+            with zipfile.ZipFile(io.BytesIO(self.body)) as archive, archive.open(archive.namelist()[0]) as file:
+                content = file.read(INFLATED_BYTES + 1)
+        except RuntimeError as error:  # encrypted, or (NotImplementedError) a compression that Python does not know
+            what = f"a zip archive that cannot be opened: {error}"
+            raise ContractChanged(self.upstream, what, url=self.url) from None
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, IndexError, EOFError) as error:
             what = f"a damaged zip archive of {len(self.body)} bytes: {error}"
             raise Unavailable(self.upstream, what, url=self.url) from None
+        if len(content) > INFLATED_BYTES:
+            what = f"a zip archive that inflates to more than {INFLATED_BYTES} bytes"
+            raise ContractChanged(self.upstream, what, url=self.url)
+        return content
 
     def raise_for_status(self) -> None:
         """Raise the failure a non-2xx status stands for when the body does not say more."""
@@ -165,6 +176,13 @@ def decode(body: bytes) -> str:
     return body.decode("utf-8", errors="replace")
 
 
+def undeclared_xml(body: bytes) -> str:
+    """An XML body as text, without the declaration of an encoding: Korean servers declare one and send another."""
+    text = decode(body)
+    declaration = _XML_DECLARATION.match(text)
+    return text[declaration.end() :] if declaration else text
+
+
 def payload_hash(bodies: list[bytes]) -> str:
     """The sha256 over answers in the order they were asked for; each is hashed first, so that no two splits collide."""
     return hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).hexdigest()
@@ -175,7 +193,7 @@ class Transport:
 
     Every attempt takes one call from `budget` under `name`. `Unavailable` and `RateLimited` are tried again (unless
     they say stop), at most `ATTEMPTS` times and not after `patience_s`; everything else is raised at once. Strings in
-    `secrets` never reach a message.
+    `secrets` never reach a message or a log, and one that no HTTP header can carry is `Unauthorized`.
     """
 
     def __init__(
@@ -195,9 +213,9 @@ class Transport:
         self._budget = budget
         self._per_second = per_second
         self._secrets = secrets
+        self._headers = {"user-agent": USER_AGENT, **(headers or {})}
         self._sleep = sleep
         self._http = httpx.Client(
-            headers={"user-agent": USER_AGENT, **(headers or {})},
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             follow_redirects=follow_redirects,
         )
@@ -214,8 +232,11 @@ class Transport:
         patience_s: float = PATIENCE_S,
     ) -> T:
         """Call `path` and return what `read` makes of the answer, retrying what it or the network call transient."""
+        if not all(secret.isascii() and secret.isprintable() for secret in self._secrets):
+            advice = "Copy this upstream's credentials into the environment again: a key is plain ASCII on one line"
+            raise Unauthorized(self.name, "a credential holds characters that no key has", advice=advice)
         request = self._http.build_request(
-            method, self._base_url + path, params=params, headers=headers, json=json_body
+            method, self._base_url + path, params=params, headers={**self._headers, **(headers or {})}, json=json_body
         )
         retrying = Retrying(
             retry=retry_if_exception(_is_worth_retrying),
@@ -225,11 +246,7 @@ class Transport:
             before_sleep=_log_retry,
             reraise=True,
         )
-        try:
-            result: T = retrying(self._attempt, read, request)
-        except SourceFailure as failure:
-            failure.remove(*self._secrets, request.headers.get("authorization", "").removeprefix("Bearer "))
-            raise
+        result: T = retrying(self._attempt, read, request)
         return result
 
     def close(self) -> None:
@@ -238,6 +255,14 @@ class Transport:
 
     def _attempt(self, read: Callable[[Answer], T], request: httpx.Request) -> T:
         self._budget.acquire(self.name, self._per_second)
+        try:
+            return read(self._answer(request))
+        except SourceFailure as failure:
+            # Here, because whoever asks again logs the failure first.
+            failure.remove(*self._secrets, request.headers.get("authorization", "").removeprefix("Bearer "))
+            raise
+
+    def _answer(self, request: httpx.Request) -> Answer:
         url = without_secrets(str(request.url))
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
         body = bytearray()
@@ -252,11 +277,12 @@ class Transport:
                         raise ContractChanged(self.name, f"an answer of more than {ANSWER_BYTES} bytes", url=url)
             finally:
                 response.close()
-        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
+            # Ours to mend: the same request would fail the same way again.
             raise ContractChanged(self.name, f"{type(error).__name__}: {error}", url=url) from None
         except httpx.HTTPError as error:
             raise Unavailable(self.name, f"{type(error).__name__}: {error}", url=url) from None
-        return read(Answer(self.name, url, response.status_code, response.headers, bytes(body)))
+        return Answer(self.name, url, response.status_code, response.headers, bytes(body))
 
 
 def _is_worth_retrying(error: BaseException) -> bool:

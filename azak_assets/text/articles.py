@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from azak_assets.krx import KST
@@ -65,6 +66,21 @@ def newest_versions(articles: pd.DataFrame) -> pd.DataFrame:
     ).sort_values(["article_id", "published_at", "_title", "_excerpt", "content_hash"], kind="stable")
     newest = ranked.drop_duplicates("article_id", keep="last")
     return newest[list(ARTICLE_COLUMNS)].reset_index(drop=True)
+
+
+def with_first_snippets(articles: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """`articles` with the stored excerpt wherever the stored title is the same.
+
+    A search cuts its excerpt around the words asked for, so that another query gives another one: that is no edit of
+    the article, and must not make a new version of it at every tick. `stored` has article_id, title, excerpt and
+    content_hash.
+    """
+    first = articles[["article_id", "title"]].merge(stored, on=["article_id", "title"], how="left", indicator="_there")
+    there = (first["_there"] == "both").to_numpy()
+    return articles.assign(
+        excerpt=np.where(there, first["excerpt"], articles["excerpt"]),
+        content_hash=np.where(there, first["content_hash"], articles["content_hash"]),
+    )
 
 
 def _row(record: ArticleRecord, source: str) -> tuple[object, ...]:

@@ -9,15 +9,21 @@ import hashlib
 import re
 import unicodedata
 
-from w3lib.html import remove_comments, remove_tags, remove_tags_with_content, replace_entities
+from w3lib.html import remove_comments, remove_tags_with_content, replace_entities
 
-# Element names that feeds really send. Anything else in angle brackets is a headline's own punctuation (`<CES 2026>`).
+# Element names that feeds really send, and only with what a tag may hold. Anything else in angle brackets is a
+# headline's own punctuation (`<CES 2026>`, `<A/S 논란>`, `<U-20 월드컵>`, `<B 등급>`).
 _ELEMENTS = (
     "a", "b", "big", "br", "center", "div", "em", "figcaption", "figure", "font", "h1", "h2", "h3", "h4", "hr", "i",
     "img", "li", "mark", "ol", "p", "s", "small", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "tr",
     "u", "ul",
 )  # fmt: skip
-_BLOCK_BREAK = re.compile(r"<(?:br|hr|p|/p|div|/div|li|tr|td)\b[^>]*>", re.IGNORECASE)
+_TAG = re.compile(
+    rf"</?({'|'.join(_ELEMENTS)})"
+    r"(?:\s+[a-z][a-z0-9_:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
+    re.IGNORECASE | re.ASCII,
+)
+_BLOCKS = frozenset({"br", "div", "hr", "li", "p", "td", "tr"})
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
 )
@@ -63,7 +69,7 @@ def clean_text(text: str) -> str:
     text = repair_encoding(text)
     if "<" in text:
         text = remove_comments(remove_tags_with_content(text, which_ones=("script", "style")))
-        text = remove_tags(_BLOCK_BREAK.sub(" ", text), which_ones=_ELEMENTS)
+        text = _TAG.sub(lambda tag: " " if tag[1].lower() in _BLOCKS else "", text)
     if "&" in text:
         text = replace_entities(text)
     return " ".join(_CONTROL.sub("", unicodedata.normalize("NFC", text)).split())

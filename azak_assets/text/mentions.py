@@ -1,8 +1,8 @@
-"""Which listed companies an article names, and how much it is about each.
+"""Which listed companies an article names, and where.
 
-Belongs here: finding names, aliases and former names in titles and excerpts, and the relevance of an article to a
-stock. Does not belong here: who is listed and under which names (a frame says it) and the word lists themselves
-(`data/mention_words.toml`).
+Belongs here: finding names, aliases and former names in titles and excerpts. Does not belong here: who is listed and
+under which names (a frame says it), the word lists themselves (`data/mention_words.toml`), and how much an article is
+about a stock (`marts.matches`).
 
 Precision comes before recall, because a wrong match makes a forecast about the wrong company. Naive matching of short
 names is right in less than half of the cases; the rules are:
@@ -271,32 +271,6 @@ def mentions_frame(finder: MentionFinder, articles: pd.DataFrame) -> pd.DataFram
     ]
     frame = pd.DataFrame(rows, columns=list(MENTION_COLUMNS))
     return frame.astype({"known_at": articles["known_at"].dtype, "span_start": "int64", "span_end": "int64"})
-
-
-def relevance(mentions: Sequence[Mention], stock_code: str) -> float:
-    """How much an article is about a stock, 0 (not named) to 1, from all mentions of the article.
-
-    relevance = (place + lead + repeat) / sqrt(stocks), where
-
-    * place: 0.7 if the title names the stock, else 0.35;
-    * lead: 0.2 · (1 - min(start, 40) / 40) by the first character of its first title mention; where only the excerpt
-      names it, 0.1 · (1 - min(start, 200) / 200) by that of its first excerpt mention;
-    * repeat: 0.05 · (min(mentions of the stock, 3) - 1);
-    * stocks: number of different stocks that the article names.
-
-    The formula uses columns of `text.mentions` only, so that SQL can repeat it.
-    """
-    own = [mention for mention in mentions if mention.stock_code == stock_code]
-    if not own:
-        return 0.0
-    title_starts = [mention.span_start for mention in own if mention.field == "title"]
-    if title_starts:
-        place, lead = 0.7, 0.2 * (1 - min(*title_starts, 40) / 40)
-    else:
-        place, lead = 0.35, 0.1 * (1 - min(*(mention.span_start for mention in own), 200) / 200)
-    repeat = 0.05 * (min(len(own), 3) - 1)
-    stocks = len({mention.stock_code for mention in mentions})
-    return float((place + lead + repeat) / stocks**0.5)
 
 
 def _is_marked(spot: _Spot, stock_code: str) -> bool | None:

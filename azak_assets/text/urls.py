@@ -49,7 +49,13 @@ def canonical_url(url: str) -> str:
     if port is not None and port != _PORTS[parts.scheme.lower()]:
         netloc += f":{port}"
     plain = urlunsplit(("https", netloc, parts.path or "/", parts.query, ""))
-    cleaned = url_query_cleaner(plain, _TRACKING, remove=True)
+    cleaned = url_query_cleaner(plain, _TRACKING, remove=True, unique=False)
+    told = urlsplit(cleaned)
+    if not (told.path.strip("/") or told.query) or parts.fragment.startswith(("/", "!")):
+        raise ValueError(
+            f"url {url!r} is a home page or is told apart by its fragment, so that many articles share it; leave it "
+            "out to identify the article by its title"
+        )
     return str(canonicalize_url(cleaned, keep_blank_values=True))
 
 

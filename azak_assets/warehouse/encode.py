@@ -243,11 +243,10 @@ def _integers(series: pd.Series[Any], kind: sa.Integer, where: str) -> Fixed:
     if series.isna().all():
         return Fixed(np.zeros(len(series), dtype=dtype), np.ones(len(series), dtype=bool) if len(series) else None)
     values, nulls = _numbers(series, where, wanted)
+    limits = np.iinfo(dtype)
+    bad = (values < limits.min) | (values > limits.max)
     if values.dtype.kind == "f":
-        bad = (values != np.floor(values)) | (np.abs(values) > EXACT_IN_DOUBLE)
-    else:
-        limits = np.iinfo(dtype)
-        bad = (values < limits.min) | (values > limits.max)
+        bad |= (values != np.floor(values)) | (np.abs(values) > EXACT_IN_DOUBLE)
     if bad.any():
         raise _refuse(series, bad, where, wanted)
     return Fixed(values.astype(dtype, copy=False), nulls)

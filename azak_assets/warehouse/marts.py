@@ -44,26 +44,29 @@ def report(
     schema, _, name = mart.partition(".")
     relation = sa.table(name, schema=schema)
     inside = sa.true() if day is None else sa.column(day).between(*days)
-    ends = [sa.null(), sa.null()] if day is None else [sa.func.min(sa.column(day)), sa.func.max(sa.column(day))]
+    span = sa.literal_column("null::date") if day is None else sa.column(day, sa.Date())
+    measured = sa.select(sa.func.count(), sa.func.min(span), sa.func.max(span)).select_from(relation).where(inside)
     changes = sa.select(
         mart_changes.c.inserted, mart_changes.c.changed, mart_changes.c.unchanged, mart_changes.c.retired
     ).where(mart_changes.c.invocation_id == invocation_id, mart_changes.c.mart == mart)
     with engine.connect() as connection:
-        rows, earliest, latest = connection.execute(
-            sa.select(sa.func.count(), *ends).select_from(relation).where(inside)
-        ).one()
-        changed = connection.execute(changes).one_or_none()
+        window: Any = connection.execute(measured).one()
+        change: Any = connection.execute(changes).one_or_none()
         sample = look(connection, mart, where=inside, rows=sample_rows)
-    return MartReport(rows, *(changed or (rows, 0, 0, 0)), earliest, latest, sample)
+    rows, earliest, latest = window
+    inserted, changed, unchanged, retired = change or (rows, 0, 0, 0)
+    return MartReport(rows, inserted, changed, unchanged, retired, earliest, latest, sample)
 
 
 def look(
     connection: sa.Connection, relation: str, *, rows: int, where: sa.ColumnElement[bool] | None = None
 ) -> pd.DataFrame:
-    """Some rows of any relation (schema.name), whichever the database finds first."""
+    """Some rows of any relation (schema.name), whichever the database finds first, as PostgreSQL writes them: a time of
+    infinity has no other form."""
     schema, _, name = relation.partition(".")
-    query = sa.select(sa.text("*")).select_from(sa.table(name, schema=schema)).limit(rows)
-    found = connection.execute(query if where is None else query.where(where))
-    columns: list[str] = list(found.keys())
-    content: list[tuple[Any, ...]] = [tuple(row) for row in found]
-    return pd.DataFrame(content, columns=columns, dtype=object)
+    table = sa.table(name, schema=schema)
+    columns = list(connection.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys())
+    texts = [sa.cast(sa.column(column), sa.Text()).label(column) for column in columns]
+    query = sa.select(*texts).select_from(table).limit(rows)
+    found = connection.execute(query if where is None else query.where(where)).all()
+    return pd.DataFrame([tuple(row) for row in found], columns=columns, dtype=object)

@@ -191,6 +191,18 @@ trading_sessions = _table(
     key=("trade_date",),
 )
 
+broker_calendar = _table(
+    "raw.broker_calendar",
+    "Whether the market opens, as the broker's holiday service said, one row a calendar day: a witness, no authority",
+    [
+        _col("day", DAY, "Calendar day, a KST date"),
+        _col("is_open", BOOL, "Whether the broker expects the market to open"),
+        _known_at("observed_at"),
+    ],
+    key=("day",),
+    known_at="observed",
+)
+
 stocks = _table(
     "raw.stocks",
     "Issues of KOSPI, KOSDAQ and KONEX from the broker's master files, one row an issue",
@@ -578,6 +590,10 @@ model_evaluations = _table(
 # Marts look for the days that a run has scored, and for what was scored since they last looked.
 sa.Index(None, model_evaluations.c.exit_day)
 sa.Index(None, model_evaluations.c.observed_at)
+# Every run asks for what is still open, a small part of all that was ever scored.
+sa.Index(
+    "model_evaluations_pending_idx", model_evaluations.c.trading_day, postgresql_where=sa.text("status = 'pending'")
+)
 
 llm_calls = _table(
     "ml.llm_calls",

@@ -4,8 +4,9 @@
     metadata takes it.
 
     A run answers for the rows whose first window day (meta: window_days) lies in the window, so that rows which
-    vanished upstream go too, and for every value of unique_key among the new rows. A model without window_days, or
-    a run without a window, answers for the whole table. Running it again changes nothing.
+    vanished upstream go too, for every value of unique_key among the new rows, and for the rows that the macro named in
+    meta: answers_for tells. A model without window_days, or a run without a window, answers for the whole table.
+    Running it again changes nothing.
 -#}
 {% macro get_incremental_replace_window_sql(arg_dict) %}
     {%- set target = arg_dict['target_relation'] -%}
@@ -20,7 +21,10 @@
         {%- set unit = [unit] if unit is string else unit -%}
         {%- set answered -%}
             ({{ in_window(window_days[0]) }}
-            or ({{ unit | join(', ') }}) in (select distinct {{ unit | join(', ') }} from {{ fresh }}))
+            or ({{ unit | join(', ') }}) in (select distinct {{ unit | join(', ') }} from {{ fresh }})
+            {%- if 'answers_for' in config.get('meta', {}) %} or {{ context[config.get('meta')['answers_for']](target) }}
+            {%- endif -%}
+            )
         {%- endset -%}
     {%- endif %}
     {%- set same_key = [] -%}

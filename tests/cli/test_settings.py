@@ -62,6 +62,10 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name
         ("AZAK_LLM_BUDGET_USD", "much"),
         ("AZAK_LLM_BUDGET_USD", "-1"),
         ("AZAK_LLM_BUDGET_USD", "nan"),
+        ("KIS_CALLS_PER_SECOND", "0"),
+        ("KIS_CALLS_PER_SECOND", "inf"),
+        ("KIS_CALLS_PER_SECOND", "nan"),
+        ("KIS_CALLS_PER_SECOND", "fast"),
         ("KIS_BASE_URL", "openapi.koreainvestment.com"),
         ("MK_BASE_URL", "ftp://mk.co.kr"),
         ("OPENAI_BASE_URL", "http://"),
@@ -84,6 +88,26 @@ def test_every_base_url_may_point_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.mode is Mode.LIVE
     for name, url in elsewhere.items():
         assert getattr(settings, name.lower()) == url
+
+
+@pytest.mark.parametrize(
+    ("values", "rate"),
+    [
+        ({}, 15),
+        ({"KIS_BASE_URL": "https://openapivts.koreainvestment.com:29443"}, 1 / 1.1),
+        ({"KIS_BASE_URL": "https://OPENAPIVTS.koreainvestment.com:29443/"}, 1 / 1.1),
+        ({"KIS_BASE_URL": "https://openapi.koreainvestment.com:9443"}, 15),
+        ({"KIS_BASE_URL": "http://127.0.0.1:1/openapivts.koreainvestment.com"}, 15),
+        ({"KIS_CALLS_PER_SECOND": "2.5"}, 2.5),
+        ({"KIS_CALLS_PER_SECOND": "0.5", "KIS_BASE_URL": "https://openapivts.koreainvestment.com:29443"}, 0.5),
+    ],
+)
+def test_kis_is_asked_as_often_as_the_account_allows(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], rate: float
+) -> None:
+    settings = keyed(monkeypatch, **values)
+    assert settings.kis_rate == pytest.approx(rate)
+    assert settings.in_sandbox("http://127.0.0.1:8900").kis_rate == 15
 
 
 def test_in_the_sandbox_no_upstream_and_no_key_is_a_real_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ Sessions of November 2026: Friday the 13th, Monday the 16th to Wednesday the 18t
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -259,6 +259,60 @@ def test_a_rerun_follows_corrections_and_forgets_what_vanished(
     assert read(market, monday) == [(105, pytest.approx((121 / 105 - 1) * 100))]
 
 
+def changes(engine: sa.Engine, mart: str) -> tuple[int, int, int, int]:
+    """(inserted, changed, unchanged, retired) of the newest dbt call that met the mart."""
+    query = "select inserted, changed, unchanged, retired from ops.mart_changes where mart = 'marts.{}'"
+    return read(engine, query.format(mart) + " order by made_at desc limit 1")[0]  # type: ignore[return-value]
+
+
+def test_equal_rows_are_left_alone_and_what_changed_is_told(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    window = (FRIDAY, TUESDAY)
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=window)
+    assert read(market, "select count(*) from ops.mart_changes") == [(0,)], "made from nothing"
+    rows = "select stock_code, trade_date, xmin from marts.daily_prices order by 2"
+    written = read(market, rows)
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=window)
+    assert changes(market, "daily_prices") == (0, 0, 3, 0)
+    assert changes(market, "matches") == (0, 0, 2, 0)
+    assert changes(market, "stocks") == (0, 0, 1, 0)
+    assert read(market, rows) == written
+    change(market, "delete from text.mentions where article_id = 'late'")
+    change(market, f"update raw.daily_bars set close = 131 where trade_date = '{TUESDAY}'")
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=window)
+    assert changes(market, "daily_prices") == (0, 1, 2, 0)
+    assert changes(market, "matches") == (0, 0, 1, 1)
+    assert read(market, rows)[:2] == written[:2]
+    assert read(market, f"select close from marts.daily_prices where trade_date = '{TUESDAY}'") == [(131,)]
+
+
+def test_an_edited_headline_does_not_move_the_reaction_behind_the_edit(
+    market: sa.Engine, database: str, run_dbt: RunDbt
+) -> None:
+    """The market had read the first version: known before Friday's open, edited in the evening."""
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    before = read(market, "select * from marts.news_price_reactions where article_id = 'early' order by 3")
+    change(
+        market,
+        "insert into text.mentions_history select *, '2026-11-13 19:00+09' from text.mentions"
+        " where article_id = 'early'",
+    )
+    change(
+        market,
+        "update text.mentions set span_start = 3, span_end = 7, known_at = '2026-11-13 19:00+09',"
+        " observed_at = '2026-11-13 19:00+09' where article_id = 'early'",
+    )
+    change(
+        market,
+        f"update raw.news_articles set title = '속보 가나전자 신제품 공개', known_at = '2026-11-13 19:00+09',"
+        f" tradable_session = '{MONDAY}' where article_id = 'early'",
+    )
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    assert read(
+        market, "select span_start, known_at, tradable_session from marts.matches where article_id = 'early'"
+    ) == [(3, datetime(2026, 11, 13, 8, tzinfo=krx.KST), FRIDAY)]
+    assert read(market, "select * from marts.news_price_reactions where article_id = 'early' order by 3") == before
+
+
 def test_tests_see_the_window_and_nothing_else(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
     run_dbt("run", "--select", BEFORE, url=database, window=(FRIDAY, TUESDAY))
     change(market, f"update marts.daily_prices set low = 0 where trade_date = '{MONDAY}'")
@@ -288,6 +342,77 @@ def test_performance_follows_new_scores_of_any_day(market: sa.Engine, database: 
     assert read(market, query)[1] == ("chat", FRIDAY, 0.96, 1, 0.48, -1.0)
     history = "select matured_20, brier_20, is_regression from marts.evaluation_history where model_id = 'chat'"
     assert read(market, history) == [(1, 0.96, None)]
+
+
+def test_a_score_whose_exit_moved_counts_once(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    """Minutes that came late bring an entry, and with it the exit, a session forward: the old day loses its row."""
+    models(market, "chat")
+    forecast(market, "c", "chat", MONDAY)
+    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(MONDAY, MONDAY))
+    evaluate(market, "c", "chat", FRIDAY, version=2, observed_at="2026-11-21 09:00+09")
+    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    for mart in ("daily_performance", "evaluation_history"):
+        assert read(market, f"select exit_day, matured_count from marts.{mart}") == [(FRIDAY, 1)], mart
+    # And back again, while another day runs.
+    evaluate(market, "c", "chat", MONDAY, version=3, observed_at="2026-11-21 10:00+09")
+    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(TUESDAY, TUESDAY))
+    for mart in ("daily_performance", "evaluation_history"):
+        assert read(market, f"select exit_day, matured_count from marts.{mart}") == [(MONDAY, 1)], mart
+    assert read(market, "select matured_20 from marts.evaluation_history") == [(1,)]
+
+
+def test_versions_of_a_model_are_never_pooled(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    models(market, "chat")
+    forecast(market, "c1", "chat", FRIDAY, brier=0.2)
+    forecast(market, "c2", "chat", FRIDAY, brier=0.6)
+    change(market, "update ml.predictions set model_version = '2' where prediction_id = 'c2'")
+    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    assert read(market, "select model_version, mean_brier from marts.daily_performance order by 1") == [
+        ("1", 0.2),
+        ("2", 0.6),
+    ]
+    assert read(market, "select model_version, brier_20 from marts.evaluation_history order by 1") == [
+        ("1", 0.2),
+        ("2", 0.6),
+    ]
+
+
+def test_a_censored_forecast_waits_for_its_day(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    """A halt at the entry censors every horizon at once; a day that nobody has traded yet has no performance."""
+    models(market, "chat")
+    wednesday = krx.next_session(TUESDAY).day
+    unscored = {"status": "censored", "outcome": None, "brier": None, "log_score": None, "is_direction_right": None}
+    forecast(market, "c", "chat", wednesday, **unscored)
+    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    assert read(market, "select count(*) from marts.daily_performance") == [(0,)]
+    write(market, "raw.daily_bars", [bar("0126Z0", wednesday, 132, 133)])
+    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(wednesday, wednesday))
+    assert read(market, "select exit_day, matured_count, censored_count from marts.daily_performance") == [
+        (wednesday, 0, 1)
+    ]
+
+
+def test_a_mart_made_from_nothing_holds_every_scored_day(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    """The run that scored Friday died before dbt; Monday's is the first to make the marts."""
+    models(market, "chat")
+    forecast(market, "c1", "chat", FRIDAY)
+    forecast(market, "c2", "chat", MONDAY)
+    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(MONDAY, MONDAY))
+    for mart in ("daily_performance", "evaluation_history"):
+        assert read(market, f"select exit_day from marts.{mart} order by 1") == [(FRIDAY,), (MONDAY,)], mart
+
+
+def test_every_relation_and_column_is_explained(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
+    run_dbt("run", url=database)
+    silent = """
+        select n.nspname || '.' || c.relname || coalesce('.' || a.attname, '')
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where n.nspname in ('staging', 'marts') and c.relkind in ('r', 'p', 'v')
+          and (obj_description(c.oid) is null or col_description(c.oid, a.attnum) is null)
+    """
+    assert read(market, silent) == []
 
 
 def test_a_second_run_changes_nothing_and_keeps_what_analysts_built(

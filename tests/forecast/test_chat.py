@@ -5,6 +5,7 @@ from typing import Any
 
 import openai
 import pytest
+import sqlalchemy as sa
 from chat_server import ChatServer, Reply, answer, completion, failure
 
 from azak_assets.forecast.ledger import Ledger, request_hash
@@ -85,6 +86,8 @@ def test_openrouter_is_told_to_keep_the_schema_and_its_cost_is_taken(
         "```json\n{}\n```",
         '{"direction": "up"',
         answer(horizon_5={"p_up": 0.9, "p_flat": 0.9, "p_down": 0.9, "band_low": None, "band_high": None}),
+        answer(reasoning="PostgreSQL keeps no \x00"),
+        answer(target_price=10**30),
     ],
 )
 def test_rubbish_is_repaired_once(chat: Chat, chat_server: ChatServer, warehouse: Warehouse, rubbish: Any) -> None:
@@ -128,6 +131,13 @@ def test_rubbish_twice_is_a_failure_and_is_asked_again_another_time(
         (Reply('{"choices": [{"mess'), "without JSON"),
         (Reply(""), "without JSON"),
         (Reply("[1, 2]"), "no object"),
+        (Reply({"choices": "x"}), "another shape"),
+        (Reply({"choices": ["x"]}), "another shape"),
+        (Reply({"choices": {"a": 1}}), "another shape"),
+        (Reply({"choices": [{"message": "hello"}]}), "another shape"),
+        (Reply({"choices": [], "usage": [1]}), "another shape"),
+        (Reply({"choices": [{"message": {"content": ["text"]}}]}), "no content"),
+        (Reply('{"error": {"message": "NUL \\u0000, half \\ud800 a character"}}'), "200 with an error inside"),
         (failure(400, "invalid_request"), "answered 400 invalid_request"),
         (failure(403, None, "flagged"), "answered 403: .*flagged"),
         (failure(429, "rate_limit_exceeded"), "answered 429 rate_limit_exceeded"),
@@ -146,7 +156,31 @@ def test_a_failed_call_is_named_recorded_and_not_repaired(
     assert len(chat_server.requests) == 1
     (row,) = calls(warehouse)
     assert row["status"] == "error"
-    assert row["error"] == str(failed.value)
+    assert row["error"] == str(failed.value).replace("\x00", "\ufffd").encode(errors="replace").decode()
+
+
+def test_counts_that_are_no_numbers_are_unknown(chat: Chat, chat_server: ChatServer) -> None:
+    usage = {"prompt_tokens": "2000", "completion_tokens": -1, "cost": "free"}
+    chat_server.script = [completion(answer(), usage=usage)]
+    reply = chat.ask(CONTEXT)
+    assert (reply.tokens_in, reply.tokens_out, reply.cost_usd) == (None, None, None)
+
+
+def test_an_answer_that_the_schema_no_longer_takes_is_asked_again(
+    chat: Chat, chat_server: ChatServer, warehouse: Warehouse
+) -> None:
+    """A stored answer from before a rule was added must not stop every later run."""
+    first = chat.ask(CONTEXT)
+    with warehouse.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update ml.llm_calls"
+                " set response = jsonb_set(response, '{choices,0,message,content}', to_jsonb('{}'::text))"
+            )
+        )
+    again = chat.ask(CONTEXT)
+    assert (again.is_from_ledger, again.answer) == (False, first.answer)
+    assert [row["attempt"] for row in calls(warehouse)] == [1, 2]
 
 
 @pytest.mark.parametrize(

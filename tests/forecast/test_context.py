@@ -121,3 +121,29 @@ def test_the_json_is_canonical(warehouse: Warehouse) -> None:
     past(warehouse)
     text = build(warehouse).json
     assert text == json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def test_a_context_does_not_depend_on_what_was_asked_before_it(warehouse: Warehouse) -> None:
+    """One of two earlier articles of a day entered at the open, the other at the close: their exits differ by a day."""
+    past(warehouse)
+    load_articles(
+        warehouse,
+        [
+            {
+                "article_id": "morning",
+                "title": "가나전자 오전 소식",
+                "known_at": at("2021-12-21 08:00"),
+                "stocks": [GANA],
+            },
+            {"article_id": "noon", "title": "가나전자 정오 소식", "known_at": at("2021-12-21 11:00"), "stocks": [GANA]},
+        ],
+    )
+    instants = [at("2021-12-21 08:00"), at("2021-12-21 11:00")]
+
+    def returns(order: list[int]) -> list[dict[str, float | None]]:
+        reader = ContextReader(warehouse, "known", build_index(warehouse), EMBEDDER)
+        found = {n: reader._realised(GANA, instants[n], CUTOFF) for n in order}
+        return [found[0], found[1]]
+
+    assert returns([0, 1]) == returns([1, 0])
+    assert returns([0, 1])[1]["20"] is not None

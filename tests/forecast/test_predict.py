@@ -271,6 +271,20 @@ class TestChatModels:
         assert told == sorted(told)
 
 
+def test_what_was_asked_live_is_not_replayed(
+    warehouse: Warehouse, run: Run, model: MakeModel, chat_server: ChatServer
+) -> None:
+    """The tick that crosses midnight would pay for the whole day anew, and show news forecasts as replayed ones."""
+    past(warehouse)
+    first = run([*BASELINES, model()], origin="live")
+    assert first.inserted == 6
+    asked = len(chat_server.requests)
+    again = run([*BASELINES, model()], origin="replayed")
+    assert (again.inserted, again.unchanged) == (0, 6)
+    assert len(chat_server.requests) == asked
+    assert set(predictions(warehouse)["origin"]) == {"live"}
+
+
 def test_no_articles_no_forecasts(warehouse: Warehouse, run: Run) -> None:
     report = run(BASELINES)
     assert (report.inserted, report.unchanged) == (0, 0)
@@ -294,8 +308,9 @@ def test_forecasts_are_scored(warehouse: Warehouse, run: Run, model: MakeModel) 
 
 
 def test_models_and_prompts_are_registered_once(warehouse: Warehouse) -> None:
-    first, again = register_models(warehouse, load_models()), register_models(warehouse, load_models())
-    assert (first.inserted, again.inserted, again.changed) == (4, 0, 0)
+    (models, prompts), again = register_models(warehouse, load_models()), register_models(warehouse, load_models())
+    assert (models.inserted, prompts.inserted) == (4, 1)
+    assert [(result.inserted, result.changed) for result in again] == [(0, 0), (0, 0)]
     assert set(warehouse.read("ml.prompt_versions")["prompt_version"]) == {
         path.stem for path in (Path(krx.__file__).parents[1] / "forecast" / "prompts").glob("*.md")
     }

@@ -31,10 +31,18 @@ WITHOUT_ASSET = {
     "ml.llm_calls": "the ledger of questions already paid for: written inside a forecast, read by the next one",
 }
 
-UNPARTITIONED = {"raw.trading_sessions", "raw.stocks", "raw.corp_codes", "ml.models", "ml.prompt_versions"}
+UNPARTITIONED = {
+    "raw.trading_sessions",
+    "raw.broker_calendar",
+    "raw.stocks",
+    "raw.corp_codes",
+    "ml.models",
+    "ml.prompt_versions",
+}
 """What is not of a day: reference data and what stands in committed files."""
 
 POOLS = {
+    "raw__broker_calendar": "kis",
     "raw__stocks": "kis",
     "raw__daily_bars": "kis",
     "raw__index_bars": "kis",

@@ -3,8 +3,12 @@
 import re
 import subprocess
 
+import dagster as dg
 import pytest
 
+from azak_assets.definitions import defs
+from azak_assets.settings import REPOSITORY
+from azak_assets.warehouse import server
 from tests.integration.conftest import Home
 from tests.integration.replay_folder import COMPANIES, DISTINCT_INSIDE, HALTED, MATCHED
 
@@ -80,6 +84,32 @@ def test_the_index_holds_the_embedded_articles(first_run: object, home: Home) ->
 
 def test_sandbox_rows_say_so(first_run: object, home: Home) -> None:
     assert home.query("select count(*) from raw.daily_bars where source not like 'sandbox replay:%'") == [(0,)]
+
+
+COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
+PRICES = {"raw.daily_bars", "raw.index_bars"}  # minutes are not recorded in this folder
+
+
+def test_every_materialization_tells_its_counts_its_span_and_shows_some_rows(
+    first_run: object, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZAK_DAGSTER_DATABASE_URL", server.ensure_running(home.path).url("dagster", driver="psycopg2"))
+    monkeypatch.setenv("AZAK_DAGSTER_DIR", str(home.path / "dagster"))
+    monkeypatch.setenv("DAGSTER_HOME", str(REPOSITORY))
+    with dg.DagsterInstance.get() as instance:
+        for key in defs.resolve_asset_graph().executable_asset_keys:
+            name = ".".join(key.path)
+            (record,) = instance.fetch_materializations(key, limit=1).records
+            materialization = record.asset_materialization
+            assert materialization is not None
+            told = materialization.metadata
+            assert "| --- |" in told["sample"].value or told["sample"].value == "no rows", name
+            if name.startswith("staging."):
+                continue  # a view has no rows of its own
+            assert all(isinstance(told[count].value, int) for count in COUNTS), name
+            assert told["earliest"].value <= told["latest"].value, name
+            if name in PRICES:
+                assert "data:image/png" in told["closes"].value
 
 
 def test_a_second_run_changes_no_row_and_says_so(first_run: object, home: Home) -> None:

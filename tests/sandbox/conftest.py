@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import ReplayWorld, SeededWorld, World, create_app, start_in_thread
+from azak_assets.sandbox import Limits, ReplayWorld, SeededWorld, World, create_app, start_in_thread
 
+UNLIMITED = Limits(kis_a_second=10**9, naver_a_second=10**9, naver_a_day=10**9, opendart_a_day=10**9)
 QUOTATIONS = "/kis/uapi/domestic-stock/v1/quotations/"
 
 
@@ -85,11 +86,11 @@ Start = Callable[..., httpx.Client]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Serve a world; `start(world, clock=…)` gives an HTTP client to it. The call limit is off unless asked for."""
+    """Serve a world; `start(world, clock=…)` gives an HTTP client to it. The call limits are off unless asked for."""
     with ExitStack() as stack:
 
-        def run(world: World, *, kis_calls_per_second: int = 10**6, **settings: Any) -> httpx.Client:
-            app = create_app(world, kis_calls_per_second=kis_calls_per_second, **settings)
+        def run(world: World, *, limits: Limits = UNLIMITED, **settings: Any) -> httpx.Client:
+            app = create_app(world, limits=limits, **settings)
             url = stack.enter_context(start_in_thread(app))
             return stack.enter_context(httpx.Client(base_url=url, timeout=60))
 

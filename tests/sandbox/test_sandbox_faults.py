@@ -1,8 +1,12 @@
 """Faults a test orders, and the limits of an order."""
 
+import io
 import json
+import zipfile
 
 import pytest
+
+from azak_assets.sandbox.faults import KINDS, spoilt
 
 KEYS = {"X-Naver-Client-Id": "an-id", "X-Naver-Client-Secret": "a-secret"}
 
@@ -73,6 +77,77 @@ def test_truncated_cp949_and_words_spoil_the_true_answer(http, broker):
     assert words["rt_cd"] == "0"
     assert words["output2"][0]["stck_bsop_date"] == true.json()["output2"][0]["stck_bsop_date"]
     assert not any(character.isdigit() for character in words["output2"][0]["bstp_nmix_prpr"])
+
+
+def _corp_codes(http):
+    answer = http.get("/opendart/api/corpCode.xml?crtfc_key=k")
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return archive.read("CORPCODE.xml")
+
+
+def test_cp949_and_words_reach_into_archives_and_xml(http):
+    true = _corp_codes(http)
+    _order(http, "/opendart", "cp949")
+    assert _corp_codes(http).decode("cp949") == true.decode()
+    _order(http, "/opendart", "words")
+    words = _corp_codes(http).decode()
+    assert words == true.decode(), "codes and dates are names; the file holds no quantity"
+    feed = http.get("/mk/rss/50200011/")
+    _order(http, "/mk", "cp949")
+    assert http.get("/mk/rss/50200011/").content.decode("cp949") == feed.text
+    _order(http, "/mk", "words")
+    assert http.get("/mk/rss/50200011/").text == feed.text
+    master = http.get("/kis-master/kospi_code.mst.zip")
+    for kind in ("cp949", "words"):
+        _order(http, "/kis-master", kind)
+        spoilt = http.get("/kis-master/kospi_code.mst.zip")
+        assert spoilt.status_code == 200
+        with zipfile.ZipFile(io.BytesIO(spoilt.content)) as one, zipfile.ZipFile(io.BytesIO(master.content)) as other:
+            assert one.read("kospi_code.mst") == other.read("kospi_code.mst")
+
+
+def test_words_in_xml_are_those_of_quantities():
+    written = b"<r><status>000</status><sum>12.5</sum><date>20260102</date><name>A1</name><n>-3</n></r>"
+    expected = "<r><status>000</status><sum>일이점오</sum><date>20260102</date><name>A1</name><n>-삼</n></r>"
+    assert spoilt("words", written).decode() == expected
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"expired_token", "error_in_200"}])
+@pytest.mark.parametrize("path", ["/opendart/api/corpCode.xml?crtfc_key=k", "/hankyung/feed/finance", "/nowhere"])
+def test_no_fault_breaks_the_sandbox_itself(http, path, kind):
+    _order(http, path.partition("?")[0], kind)
+    answer = http.get(path)
+    assert answer.status_code in ({500} if kind == "500" else {200, 404, 429})
+    assert answer.text != "Internal Server Error"
+
+
+def test_an_error_may_come_inside_a_success(http, broker):
+    broker.issue()
+    _order(http, "/kis/uapi", "error_in_200")
+    answer = _index(broker)
+    assert (answer.status_code, answer.json()["rt_cd"], answer.json()["msg_cd"]) == (200, "1", "EGW00002")
+    _order(http, "/opendart", "error_in_200", 2)
+    assert http.get("/opendart/api/list.json?crtfc_key=k").json()["status"] == "900"
+    assert "<status>900</status>" in http.get("/opendart/api/corpCode.xml?crtfc_key=k").text
+    _order(http, "/openrouter", "error_in_200")
+    question = {"model": "deepseek/deepseek-v3.2", "messages": [{"role": "user", "content": "?"}]}
+    asked = [
+        http.post("/openrouter/api/v1/chat/completions", json=question, headers={"authorization": "Bearer k"})
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in asked] == [200, 200]
+    assert asked[0].json()["error"]["code"] == 502
+    assert asked[0].json()["error"]["metadata"]["provider_name"] == "Sandbox"
+    assert "choices" not in asked[0].json()
+    assert asked[1].json()["choices"]
+
+
+def test_an_error_inside_a_success_is_refused_for_who_knows_none(http):
+    order = {"path": "/naver", "kind": "error_in_200"}
+    refused = http.post("/sandbox/faults", json=order)
+    assert refused.status_code == 400
+    assert "openrouter" in refused.json()["error"]
 
 
 def test_an_expired_token_stays_expired_and_may_be_replaced_at_once(http, broker):

@@ -1,14 +1,22 @@
 """The broker's gateway: tokens, limits, errors and the shape of every quotation service."""
 
-import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import httpx
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import SeededWorld
+from azak_assets.krx import universe
+from azak_assets.sandbox import Limits, SeededWorld
+
+
+def tiers_1_and_2(world, now):
+    listed = [
+        universe.Issue(i.code, i.market, i.group in {"ST", "KN"} and not i.is_spac, i.market_cap_krw // 10**8 * 10**8)
+        for i in world.issues(now)
+    ]
+    return {code for code, tier in universe.tiers(listed).items() if tier <= 2}
 
 
 def test_token_is_the_same_for_six_hours_and_new_afterwards(broker, clock):
@@ -98,19 +106,38 @@ def test_missing_and_malformed_fields_are_business_errors(broker):
     assert answer.json()["msg_cd"] == "OPSQ2001"
 
 
-@pytest.mark.timing
 def test_the_nineteenth_call_inside_any_second_is_refused(start, seeded, clock, make_broker):
-    broker = make_broker(start(seeded, clock=clock, kis_calls_per_second=18))
-    answers = [(broker.get("chk-holiday", "CTCA0903R", BASS_DT="20261120"), time.monotonic()) for _ in range(30)]
-    first_refused = next(i for i, (answer, _) in enumerate(answers) if answer.status_code == 500)
-    assert answers[first_refused][0].json()["msg_cd"] == "EGW00201"
-    admitted = [at for answer, at in answers if answer.status_code == 200]
-    assert len(admitted) >= 18
-    # The window slides: no 19 admitted calls ended within less than about a second of each other.
-    spans = [later - earlier for earlier, later in zip(admitted, admitted[18:], strict=False)]
-    assert all(span > 0.9 for span in spans)
-    time.sleep(1.05)
-    assert broker.get("chk-holiday", "CTCA0903R", BASS_DT="20261120").status_code == 200
+    second = [1000.0]
+    broker = make_broker(start(seeded, clock=clock, limits=Limits(), tick=lambda: second[0]))
+
+    def ask(times):
+        answers = [broker.get("chk-holiday", "CTCA0903R", BASS_DT="20261120") for _ in range(times)]
+        refused = {(a.status_code, a.json()["msg_cd"]) for a in answers if a.json()["rt_cd"] != "0"}
+        return sum(answer.json()["rt_cd"] == "0" for answer in answers), refused
+
+    assert ask(10) == (10, set())
+    second[0] += 0.5
+    assert ask(30) == (8, {(500, "EGW00201")})
+    second[0] += 0.49
+    assert ask(1) == (0, {(500, "EGW00201")})
+    # The window slides: after a second the first ten are forgotten, the other eight are not.
+    second[0] += 0.01
+    assert ask(30) == (10, {(500, "EGW00201")})
+    second[0] += 1
+    assert ask(18) == (18, set())
+
+
+def test_three_requests_for_a_token_in_one_second_are_one_token_and_two_refusals(broker, clock):
+    first = broker.issue()
+    assert first.status_code == 200
+    for _ in range(2):
+        refused = broker.issue()
+        assert (refused.status_code, refused.json()["error_code"]) == (403, "EGW00133")
+    clock.now += timedelta(seconds=60)
+    again = broker.issue()
+    assert again.json()["access_token"] == first.json()["access_token"]
+    clock.now += timedelta(seconds=59)
+    assert broker.issue().status_code == 403, "the same token counts as an issue"
 
 
 def test_daily_bars_come_a_hundred_at_a_time_newest_first(broker, seeded, clock):
@@ -189,11 +216,38 @@ def test_past_minutes_add_up_to_the_daily_bar(broker, seeded, clock, day, close)
         assert not [row for row in rows[:-1] if row["stck_cntg_hour"] > until]
 
 
-def test_past_minutes_exist_for_twenty_issues_and_one_year(broker, seeded, clock):
+def test_past_minutes_exist_for_the_stocks_that_get_minute_bars_and_one_year(broker, seeded, clock):
     issues = seeded.issues(clock.now)
-    have = [issue.code for issue in issues[:40] if broker.minutes(issue.code, "153000", "20261020")]
-    assert have == [issue.code for issue in issues[:20]]
-    assert broker.minutes(issues[0].code, "153000", "20251031") == []
+    have = {issue.code for issue in issues if broker.minutes(issue.code, "153000", "20261020")}
+    now, week_ago = tiers_1_and_2(seeded, clock.now), tiers_1_and_2(seeded, clock.now - timedelta(days=7))
+    assert len(now) == len(week_ago) == 20
+    assert now | week_ago <= have
+    assert len(have) <= 25
+    assert broker.minutes(next(iter(now)), "153000", "20251031") == []
+
+
+def test_a_halted_issues_minutes_are_padded_with_the_last_price(broker, seeded, clock):
+    followed = tiers_1_and_2(seeded, clock.now)
+    halts = [
+        (code, bar)
+        for code in sorted(followed)
+        for bar in seeded.daily_bars(code, date(2025, 11, 21), date(2026, 11, 19), clock.now, adjusted=False)
+        if bar.volume == 0
+    ]
+    assert halts
+    for code, bar in halts[:3]:
+        close_at = krx.session(bar.day).close_at
+        rows, calls = _walk_back(
+            lambda hour, code=code, bar=bar: broker.minutes(code, hour, f"{bar.day:%Y%m%d}"), f"{close_at:%H%M%S}"
+        )
+        assert calls <= 5
+        assert len(rows) == 381
+        assert (rows[0]["stck_cntg_hour"], rows[-1]["stck_cntg_hour"]) == (
+            f"{krx.session(bar.day).open_at:%H%M%S}", f"{close_at:%H%M%S}",
+        )  # fmt: skip
+        prices = ("stck_prpr", "stck_oprc", "stck_hgpr", "stck_lwpr")
+        assert {tuple(row[name] for name in prices) for row in rows} == {(str(bar.close),) * 4}
+        assert {(row["cntg_vol"], row["acml_tr_pbmn"]) for row in rows} == {("0", "0")}
 
 
 def test_unfinished_bar_is_served_while_the_session_runs(start, seeded, clock, make_broker):

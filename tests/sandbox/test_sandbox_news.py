@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from conftest import kst
 
+from azak_assets.sandbox import Limits
 from azak_assets.sandbox.companies import GROUPS, PLAIN_WORDS
 
 KEYS = {"X-Naver-Client-Id": "an-id", "X-Naver-Client-Secret": "a-secret"}
@@ -83,6 +84,31 @@ def test_keys_and_other_searches_are_refused(http):
         assert (answer.status_code, answer.json()["errorCode"]) == (401, "024")
     answer = http.get("/naver/v1/search/blogs.json", params={"query": "증시"}, headers=KEYS)
     assert (answer.status_code, answer.json()["errorCode"]) == (404, "SE05")
+
+
+def test_naver_counts_the_calls_of_a_second_and_of_a_day(start, seeded, clock):
+    second = [1000.0]
+    http = start(seeded, clock=clock, limits=Limits(naver_a_second=10, naver_a_day=25), tick=lambda: second[0])
+
+    def ask(times, keys=KEYS):
+        answers = [http.get("/naver/v1/search/news.json", params={"query": "증시"}, headers=keys) for _ in range(times)]
+        return Counter((answer.status_code, answer.json().get("errorCode")) for answer in answers)
+
+    assert ask(12) == {(200, None): 10, (429, "012"): 2}
+    second[0] += 1
+    assert ask(10) == {(200, None): 10}
+    second[0] += 1
+    assert ask(10) == {(200, None): 5, (429, "010"): 5}
+    second[0] += 1
+    assert ask(1, {**KEYS, "X-Naver-Client-Id": "another-id"}) == {(200, None): 1}
+    clock.now = kst(2026, 11, 20, 23, 59)
+    assert ask(1) == {(429, "010"): 1}
+    clock.now = kst(2026, 11, 21, 0, 0)
+    assert ask(1) == {(200, None): 1}
+
+
+def test_the_limits_are_those_that_naver_states():
+    assert (Limits().naver_a_second, Limits().naver_a_day) == (10, 25_000)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from conftest import kst
 
+from azak_assets.sandbox import Limits
+
 
 def _list(http, **query):
     answer = http.get("/opendart/api/list.json", params={"crtfc_key": "k", **query})
@@ -108,6 +110,31 @@ def test_todays_filings_arrive_through_the_day(start, seeded, clock):
 )
 def test_refusals_are_statuses(http, query, status):
     assert _list(http, **query)["status"] == status
+
+
+def test_a_days_quota_is_one_for_both_services_and_ends_at_midnight(start, seeded, clock):
+    assert Limits().opendart_a_day == 20_000
+    http = start(seeded, clock=clock, limits=Limits(opendart_a_day=3))
+    assert [_list(http)["status"] for _ in range(2)] == ["000"] * 2
+    assert http.get("/opendart/api/corpCode.xml", params={"crtfc_key": "k"}).content[:2] == b"PK"
+    assert _list(http) == {"status": "020", "message": "사용한도를 초과하였습니다."}
+    refused = http.get("/opendart/api/corpCode.xml", params={"crtfc_key": "k"})
+    assert ElementTree.fromstring(refused.content).findtext("status") == "020"
+    assert _list(http, crtfc_key="invalid")["status"] == "010"
+    assert _list(http, crtfc_key="another")["status"] == "000"
+    clock.now = kst(2026, 11, 21, 0, 0)
+    assert _list(http, bgn_de="20261120", end_de="20261120")["status"] == "000"
+
+
+def test_several_people_file_and_correct_reports_of_one_name_about_one_company(seeded, clock):
+    """The trap of a correction whose newest namesake is another person's filing."""
+    last, trapped = {}, 0
+    for filing in seeded.filings(kst(2026, 8, 20).date(), clock.now.date(), clock.now):
+        about = filing.corp_code, filing.report_nm.removeprefix("[기재정정]")
+        if filing.report_nm.startswith("[기재정정]"):
+            trapped += last.get(about, filing.filer_name) != filing.filer_name
+        last[about] = filing.filer_name
+    assert trapped >= 3
 
 
 def test_a_long_period_is_allowed_for_one_company(http, seeded, clock):

@@ -171,6 +171,22 @@ class TestVersions:
         assert not found.loc[(5, 2), "is_direction_right"]
         assert evaluate(warehouse, (MONDAY, days(5)[-1])).inserted == 0
 
+    def test_a_version_is_not_known_before_the_correction_behind_it(
+        self, warehouse: Warehouse, load_bars: Load, add_forecast: Add
+    ) -> None:
+        """Session 3's high is behind the classic score of horizon 5, though neither its entry nor its exit."""
+        add_forecast(STOCK, BEFORE_OPEN, direction="up", base_price=10_000, target_price=11_000, support_price=9_000)
+        load_bars(rising(STOCK, 5))
+        evaluate(warehouse, (MONDAY, days(5)[-1]))
+        before = warehouse.cutoff()
+        load_bars([bar(STOCK, days(3)[-1], 10_200, high=10_900)])
+        evaluate(warehouse, (MONDAY, days(5)[-1]))
+        found = rows(warehouse).loc[5]
+        assert found["known_at"][1] == pd.Timestamp(krx.session(days(5)[-1]).close_at + timedelta(minutes=10))
+        assert found["known_at"][2] > before
+        known_then = warehouse.as_of("ml.model_evaluations", before, "known", where={"horizon_sessions": 5})
+        assert known_then["version"].tolist() == [1]
+
     def test_a_correction_elsewhere_makes_no_version(
         self, warehouse: Warehouse, load_bars: Load, add_forecast: Add
     ) -> None:

@@ -12,7 +12,6 @@ from azak_assets import krx
 from azak_assets.scoring.bars import (
     FALLBACK_SIGMA,
     BarHistory,
-    daily_log_returns,
     is_unexplained_jump,
     session_returns,
 )
@@ -230,8 +229,9 @@ class TestSigma:
     def test_halts_and_jumps_give_no_return(self) -> None:
         rows = rows_of("005930", self.START, [100, 101, 101, 102, 20, 21])
         rows[2]["is_halted"] = True
-        returns = daily_log_returns(history(rows).current("005930"))
-        assert returns == pytest.approx([log(101 / 100), log(102 / 101), log(21 / 20)])
+        # Neither side of the halted third session has a return: what happened meanwhile is not one session's.
+        returns = session_returns(history(rows).current("005930"), 1)
+        assert returns == pytest.approx([log(101 / 100), log(21 / 20)])
 
     def test_a_correction_is_seen_from_its_own_instant_on(self) -> None:
         rows = rows_of("005930", self.START, [100, 101])

@@ -99,14 +99,15 @@ class LocalServer:
 class MemoryTokens:
     """One process's token store, with the promise of the protocol: one issuer at a time, `discard` only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(KST)) -> None:
+        self._now = now
         self._tokens: dict[str, Token] = {}
         self._lock = threading.Lock()
 
     def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:
         with self._lock:
             kept = self._tokens.get(name)
-            if kept is None or kept.access_token == discard or kept.expires_at <= datetime.now(KST):
+            if kept is None or kept.access_token == discard or kept.expires_at <= self._now():
                 kept = self._tokens[name] = issue()
             return kept
 
@@ -144,7 +145,7 @@ class Clock:
 class KisServer:
     """KIS as its documents describe it: tokens, envelope, 18 calls in any second, rows newest first.
 
-    `faults` are answered before anything else, one a call; `daily`, `index`, `past_minutes` and `today` hold rows.
+    `faults` are answered before anything else, one a call; `daily`, `index`, `minutes` and `holidays` hold rows.
     """
 
     def __init__(self) -> None:
@@ -153,6 +154,7 @@ class KisServer:
         self.daily: dict[str, list[dict[str, str]]] = {}
         self.index: dict[str, list[dict[str, str]]] = {}
         self.minutes: dict[str, list[dict[str, str]]] = {}
+        self.holidays: list[dict[str, str]] = []
         self.tokens: list[str] = []
         self.expired: set[str] = set()
         self.rejections = 0
@@ -188,6 +190,7 @@ class KisServer:
             "FHKUP03500100": self._index,
             "FHKST03010230": self._past_minutes,
             "FHKST03010200": self._past_minutes,
+            "CTCA0903R": self._holidays,
         }
         return Reply(services[request.headers["tr_id"]]({name.upper(): v for name, v in request.query.items()}))
 
@@ -224,6 +227,13 @@ class KisServer:
         day = query.get("FID_INPUT_DATE_1") or max((row["stck_bsop_date"] for row in rows), default="")
         upto = [r for r in rows if (r["stck_bsop_date"], r["stck_cntg_hour"]) <= (day, hour)]
         return kis_success(sorted(upto, key=lambda r: (r["stck_bsop_date"], r["stck_cntg_hour"]), reverse=True)[:most])
+
+    def _holidays(self, query: dict[str, str]) -> dict[str, Any]:
+        assert set(query) == {"BASS_DT", "CTX_AREA_NK", "CTX_AREA_FK"}
+        rows = [row for row in self.holidays if row["bass_dt"] >= query["BASS_DT"]][:24]
+        more = {"msg_cd": "KIOK0500"} if rows else {"msg_cd": "KIOK0530"}
+        keys = {"ctx_area_nk": " " * 20, "ctx_area_fk": " " * 20}
+        return {"rt_cd": "0", "msg1": "조회되었습니다", **more, **keys, "output": rows}
 
     @staticmethod
     def _between(rows: list[dict[str, str]], query: dict[str, str]) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """Tokens, limits and errors of KIS: read from the body whatever the HTTP status, never with a secret in a message."""
 
+import logging
 import threading
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -124,7 +125,30 @@ def test_no_message_holds_a_key_or_a_token_even_when_the_server_echoes_them(kis,
         ask(client)
     for secret in (APP_KEY, APP_SECRET, "token-known-to-nobody"):
         assert secret not in str(caught.value)
+    for token in ("token-known-to-nobody", "token-1-never-in-a-message"):
+        kis.faults.append(Reply(kis_error("EGW00121", f"{APP_KEY} {token}"), 500))
+    with pytest.raises(Unauthorized, match="issued just now is refused: EGW00121") as caught:
+        ask(client)
+    assert "never" not in str(caught.value)
     assert "never" not in repr(Token("token-never-shown", datetime.now(KST)))
+
+
+def test_a_refusal_that_echoes_the_keys_is_logged_without_them(kis, kis_client, caplog):
+    kis.faults.append(Reply(kis_error("EGW00201", f"초당 {APP_KEY} {APP_SECRET} token-1-never-in-a-message"), 500))
+    with caplog.at_level(logging.DEBUG):
+        assert len(ask(kis_client()).records) == 1
+    assert "EGW00201 (HTTP 500): 초당 *** *** ***; attempt 1" in caplog.text
+    assert "never-in-a-message" not in caplog.text
+
+
+@pytest.mark.parametrize("field", ["app_key", "app_secret"])
+@pytest.mark.parametrize("written", ["열쇠를여기에", "KEY\nof two lines", "KEY-with-\u200bnothing"])
+def test_a_key_that_is_none_stops_with_advice_before_any_call(kis, kis_client, field, written):
+    with pytest.raises(Unauthorized, match="kis: a credential holds characters that no key has") as caught:
+        ask(kis_client(**{field: written}))
+    assert "environment" in str(caught.value)
+    assert written not in str(caught.value)
+    assert kis.server.requests == []
 
 
 @pytest.mark.parametrize("code", ["EGW00002", "EGW00202", "EGW00203", "EGW00300", "EGW00301", "EGW00302", "EGW09999"])
@@ -186,6 +210,8 @@ def test_cp949_bytes_are_read_as_korean(kis, kis_client):
     [
         {"token_type": "Bearer", "expires_in": 86400},
         {"access_token": "", "expires_in": 86400},
+        {"access_token": "토큰", "expires_in": 86400},
+        {"access_token": "two\nlines", "expires_in": 86400},
         {"access_token": "t", "expires_in": "하루"},
     ],
 )

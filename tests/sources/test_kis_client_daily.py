@@ -84,6 +84,71 @@ def test_longer_ranges_are_paged_backwards_without_gap_or_repeat(kis, client):
     assert batch.requests == 4
 
 
+def paged(kis, days, **changes):
+    """The bars of `days`, as pages of 100 or 50 rows; some rows changed, by their day."""
+    kis.daily["005930"] = [daily_row(day) for day in days]
+    kis.index["0001"] = [index_row(day) for day in days]
+    between = kis._between
+    kis._between = lambda rows, query: [
+        {**row, **changes.get(f"d{row['stck_bsop_date']}", {})} for row in between(rows, query)
+    ]
+
+
+@pytest.mark.parametrize(
+    "written", ["", "-", "0", "00000000", "20210000", "2021-05-06", "19000101", "20990101", "2022010"]
+)
+def test_one_bad_date_in_a_full_page_hides_no_older_session(kis, client, written):
+    days = days_of(date(2021, 1, 4), date(2022, 12, 29))[:250]
+    bad = days[170]
+    paged(kis, days, **{f"d{bad:%Y%m%d}": {"stck_bsop_date": written}})
+    for batch, calls in (
+        (client.daily_bars("005930", days[0], days[-1]), 3),
+        (client.index_bars("0001", days[0], days[-1]), 5),
+    ):
+        days_found = [bar.trade_date for bar in batch.records]
+        assert days_found == [day for day in days if day != bad]
+        assert (batch.requests, len(batch.rejects)) == (calls, 2), (
+            "the row, and the session that it leaves without a bar"
+        )
+        assert batch.rejects[1].value == str(bad)
+
+
+def test_a_row_without_a_date_in_a_full_page_hides_no_older_session_either(kis, client):
+    days = days_of(date(2021, 1, 4), date(2022, 12, 29))[:250]
+    paged(kis, days)
+    between = kis._between
+    kis._between = lambda rows, query: [
+        {k: v for k, v in row.items() if k != "stck_bsop_date" or v != f"{days[170]:%Y%m%d}"}
+        for row in between(rows, query)
+    ]
+    batch = client.daily_bars("005930", days[0], days[-1])
+    assert [bar.trade_date for bar in batch.records] == [day for day in days if day != days[170]]
+    assert [reject.value for reject in batch.rejects] == [str(days[170])]
+
+
+def test_a_full_page_without_any_session_asked_is_a_changed_contract(kis, client):
+    days = days_of(date(2021, 1, 4), date(2022, 12, 29))[:250]
+    kis._daily = lambda query: {"rt_cd": "0", "output1": {}, "output2": [daily_row(day) for day in days[150:]]}
+    with pytest.raises(ContractChanged, match=r"none of 100 rows is about a session of 2021-01-04 … 2021-08-06"):
+        client.daily_bars("005930", days[0], days[149])
+    assert len(kis.quotes) == 1
+
+
+@pytest.mark.parametrize("padding", [{}, dict.fromkeys(daily_row(MONDAY), ""), {"stck_clpr": "0", "acml_vol": "0"}])
+def test_rows_that_name_no_day_are_skipped(kis, client, padding):
+    kis.daily["005930"] = [daily_row(MONDAY)]
+    between = kis._between
+    kis._between = lambda rows, query: [*between(rows, query), padding, padding]
+    batch = client.daily_bars("005930", MONDAY, MONDAY)
+    assert (len(batch.records), batch.rejects) == (1, [])
+
+
+def test_an_unknown_code_answered_with_empty_texts_is_empty(kis, client):
+    kis._between = lambda rows, query: [dict.fromkeys(daily_row(MONDAY), "")]
+    with pytest.raises(Empty, match="no daily bar of 999999"):
+        client.daily_bars("999999", MONDAY, FRIDAY)
+
+
 def test_a_stock_listed_later_costs_no_further_call_and_is_no_failure(kis, client):
     days = days_of(date(2021, 1, 4), date(2022, 12, 29))[:370]
     kis.daily["005930"] = [daily_row(day) for day in days[-30:]] + [{}, {}]
@@ -98,6 +163,44 @@ def test_a_halted_session_keeps_its_carried_close_and_has_no_other_price(kis, cl
     (bar,) = client.daily_bars("005930", MONDAY, MONDAY).records
     assert (bar.open, bar.high, bar.low, bar.close) == (None, None, None, 78600)
     assert (bar.volume, bar.turnover_krw, bar.is_halted) == (0, 0, True)
+
+
+CARRIED = {"stck_oprc": "78600", "stck_hgpr": "78600", "stck_lwpr": "78600", "mod_yn": "Y"}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"stck_oprc": "0", "stck_hgpr": "0", "stck_lwpr": "0"},
+        {"stck_oprc": "", "stck_hgpr": "", "stck_lwpr": ""},
+        {"stck_oprc": "", "stck_hgpr": "0", "stck_lwpr": "0", "acml_tr_pbmn": ""},
+        {"stck_oprc": "0", "stck_hgpr": "0", "stck_lwpr": "0", "mod_yn": "Y"},
+        CARRIED,
+    ],
+)
+def test_a_halt_may_be_written_in_several_ways(kis, client, written):
+    kis.daily["005930"] = [daily_row(MONDAY, acml_vol="0", **{"acml_tr_pbmn": "0", **written})]
+    batch = client.daily_bars("005930", MONDAY, MONDAY)
+    (bar,) = batch.records
+    assert (bar.open, bar.high, bar.low, bar.close) == (None, None, None, 78600)
+    assert (bar.volume, bar.turnover_krw, bar.is_halted, batch.rejects) == (0, 0, True, [])
+
+
+@pytest.mark.parametrize(
+    ("written", "is_halted"),
+    [
+        ({**CARRIED, "acml_vol": "5"}, False),
+        ({**CARRIED, "acml_vol": "0", "mod_yn": "N"}, False),
+        ({**CARRIED, "acml_vol": "0", "stck_lwpr": "0"}, None),
+        ({"stck_oprc": "0", "stck_hgpr": "0", "stck_lwpr": "0", "acml_vol": "5"}, None),
+        ({"stck_oprc": "", "stck_hgpr": "", "stck_lwpr": "", "acml_vol": ""}, None),
+    ],
+)
+def test_what_only_resembles_a_halt_is_none(kis, client, written, is_halted):
+    kis.daily["005930"] = [daily_row(MONDAY, **written)]
+    batch = client.daily_bars("005930", MONDAY, MONDAY)
+    assert [bar.is_halted for bar in batch.records] == ([] if is_halted is None else [is_halted])
+    assert len(batch.rejects) == (is_halted is None)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +245,11 @@ def test_a_server_that_sends_todays_bar_unasked_changes_nothing(kis, kis_client)
         ({"acml_vol": "-"}, "acml_vol", "is missing or empty"),
         ({"acml_vol": "-5"}, "acml_vol", "is outside"),
         ({"acml_vol": "99999999999999999999"}, "acml_vol", "is outside"),
+        ({"acml_vol": "9" * 5000}, "acml_vol", "is outside"),
+        ({"acml_vol": 13502112.0}, "acml_vol", "is a JSON float, not a whole number"),
+        ({"acml_vol": True}, "acml_vol", "is a JSON bool, not a whole number"),
+        ({"acml_vol": "１３５"}, "acml_vol", "is not a whole number"),
+        ({"acml_vol": "1_350"}, "acml_vol", "is not a whole number"),
         ({"stck_oprc": "79,400"}, "stck_oprc", "is not a whole number"),
         ({"stck_oprc": "0"}, "stck_hgpr", "contradict"),
         ({"stck_hgpr": "78000"}, "stck_hgpr", "contradict"),
@@ -240,7 +348,9 @@ def test_an_index_must_have_every_session(kis, client):
     assert [(r.record, r.value) for r in batch.rejects] == [("0001", "2022-01-07")]
 
 
-@pytest.mark.parametrize("value", ["", "-", "nan", "inf", "0", "이천", "-2610.81"])
+@pytest.mark.parametrize(
+    "value", ["", "-", "nan", "inf", "0", "이천", "-2610.81", "2_610.81", "２６１０.81", "2.6e3", "2,610.81", 2610.81]
+)
 def test_an_unusable_index_value_is_refused(kis, client, value):
     kis.index["0001"] = [index_row(MONDAY), index_row(date(2022, 1, 4), bstp_nmix_prpr=value)]
     batch = client.index_bars("0001", MONDAY, date(2022, 1, 4))

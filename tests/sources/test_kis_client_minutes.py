@@ -132,6 +132,31 @@ def test_a_bad_minute_is_refused_and_the_next_ones_turnover_is_unknown(kis, clie
     assert by_time["0912"].turnover_krw == PRICE * VOLUME
 
 
+@pytest.mark.parametrize("hour", ["000000", "080000"])
+def test_one_minute_stamped_before_the_open_hides_no_older_one(kis, client, hour):
+    rows = session_minutes(DAY)
+    kis.minutes["005930"] = rows
+    kis._past_minutes = lambda query, answer=kis._past_minutes: {
+        **answer(query),
+        "output2": [
+            {**row, "stck_cntg_hour": hour} if row["stck_cntg_hour"] == "140000" else row
+            for row in answer(query)["output2"]
+        ],
+    }
+    batch = client.minute_bars("005930", DAY)
+    assert batch.requests == 4
+    assert len(batch.records) == 380
+
+
+def test_rows_that_name_no_day_are_no_minutes_and_no_rejects(kis, client):
+    kis.minutes["005930"] = session_minutes(DAY)
+    kis._past_minutes = lambda query, answer=kis._past_minutes: {
+        **answer(query), "output2": [*answer(query)["output2"], {}, {"stck_cntg_hour": "090000", "cntg_vol": "1"}]
+    }  # fmt: skip
+    batch = client.minute_bars("005930", DAY)
+    assert (len(batch.records), batch.rejects) == (381, [])
+
+
 def test_a_stock_halted_all_day_has_rows_but_no_bars_and_is_no_failure(kis, client):
     kis.minutes["005930"] = [{**row, "cntg_vol": "0"} for row in session_minutes(DAY)]
     batch = client.minute_bars("005930", DAY)

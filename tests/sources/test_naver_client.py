@@ -1,5 +1,6 @@
 """Naver search: newest first down to `since`, the limits of paging, markup, and its error codes."""
 
+import html
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from zoneinfo import ZoneInfo
@@ -67,7 +68,13 @@ def make(server, budget, clock):
     def build(client_id=ID):
         clients.append(
             NaverSearchClient(
-                server.url, client_id=client_id, client_secret=SECRET, budget=budget, per_second=1000, sleep=clock.sleep
+                server.url,
+                client_id=client_id,
+                client_secret=SECRET,
+                budget=budget,
+                per_second=1000,
+                now=lambda: NOON,
+                sleep=clock.sleep,
             )
         )
         return clients[-1]
@@ -96,10 +103,28 @@ def test_an_article_is_read_without_markup(naver, make, server):
 
 
 @pytest.mark.parametrize(
+    "title",
+    [
+        "<U-20 월드컵> 결승", "<P-CBO> 발행", "<A/S 논란> 확산", "‹B·B 케어> 출시", "<B·B 케어> 출시",
+        "<A 등급> 회사채", "<특징주> 강세", "<S&P 500> 하락", "3<5>2", "<a, b> 순서", "<I'm> 화제",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_escaped", [True, False])
+def test_a_headlines_own_brackets_stay_and_tags_go(naver, make, title, is_escaped):
+    written = html.escape(title) if is_escaped else title.replace("&", "&amp;")
+    marked = f"<b>현대차</b> {written}<br/> <a href='https://x.test/?a=1' class=\"link\">더보기</a><img src=x.png >"
+    naver.items = [item(1, title=marked)]
+    assert make().search("현대차", LONG_AGO).records[0].title == f"현대차 {title} 더보기"
+
+
+@pytest.mark.parametrize(
     ("originallink", "link", "url"),
     [
         ("", "https://n.news.naver.com/mnews/article/001/0000000001", "https://n.news.naver.com/mnews/article/001/0000000001"),
         ("", "", None),
+        ("https://press.test/", "https://n.news.naver.com/mnews/article/001/0000000001", "https://n.news.naver.com/mnews/article/001/0000000001"),
+        ("http://press.test", "", "http://press.test"),
+        ("https://press.test/?no=7", "https://n.news.naver.com/mnews/article/001/0000000001", "https://press.test/?no=7"),
     ],
 )  # fmt: skip
 def test_an_article_without_its_publishers_address(naver, make, originallink, link, url):
@@ -162,6 +187,8 @@ def test_what_cannot_be_reached_is_said(naver, make, server):
         ({"pubDate": "어제"}, "pubDate"),
         ({"pubDate": ""}, "pubDate"),
         ({"pubDate": "Mon, 26 Sep 2016 07:50:00"}, "pubDate"),
+        ({"pubDate": "Thu, 01 Jan 1970 09:00:00 +0900"}, "pubDate"),
+        ({"pubDate": "Wed, 04 Nov 2026 12:00:01 +0900"}, "pubDate"),
         ({"description": 5}, "description"),
     ],
 )

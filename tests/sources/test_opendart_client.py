@@ -166,6 +166,25 @@ def test_a_bad_filing_is_refused_and_the_others_land(dart, client, changes, fiel
     assert [r.field for r in batch.rejects] == [field]
 
 
+@pytest.mark.parametrize(
+    "numbers", [["", ""], [None, None], ["접수번호", "접수번호"], ["", "2026110300001"], [20261103, 1]]
+)
+def test_filings_without_a_receipt_number_are_put_aside_and_the_others_land(dart, client, numbers):
+    nameless = [filing(2, rcept_no=number) for number in numbers]
+    dart.filings = [*(filing(n) for n in range(3, 150)), *nameless, filing(1)]
+    batch = client.filings(DAY, DAY)
+    assert (len(batch.records), batch.requests) == (148, 2)
+    assert [reject.field for reject in batch.rejects] == ["rcept_no"] * 2
+
+
+def test_a_row_that_is_no_filing_at_all_is_put_aside(dart, client):
+    dart.faults = [
+        Reply({"status": "000", "total_count": 3, "total_page": 1, "list": [None, "공시", filing(1)]})
+    ]  # fmt: skip
+    batch = client.filings(DAY, DAY)
+    assert (len(batch.records), len(batch.rejects)) == (1, 2)
+
+
 def test_a_filing_of_another_day_is_refused(dart, client):
     dart.filings = [filing(1)]
     dart.faults = [
@@ -271,6 +290,23 @@ def test_companies_are_read_from_the_archive(dart, client):
     assert listed.modified_on == date(2026, 2, 1)
     assert (unlisted.corp_name, unlisted.stock_code, unlisted.corp_eng_name) == ("비상장 & 회사", None, None)
     assert [(r.field, r.value) for r in batch.rejects] == [("corp_code", "0043400")]
+
+
+@pytest.mark.parametrize("declared", ["UTF-8", "EUC-KR", "CP949", "ks_c_5601-1987"])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+def test_companies_are_read_whatever_their_file_says_about_its_encoding(dart, client, declared, encoding):
+    dart.corp_file = archive(CORPS.replace("UTF-8", declared).replace("비상장", "뷁 비상장").encode(encoding))
+    listed, unlisted = client.corp_codes().records
+    assert (listed.corp_name, unlisted.corp_name) == ("삼성전자", "뷁 비상장 & 회사")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="EUC-KR"?>\n', "\n  "])
+def test_an_error_keeps_its_status_without_a_declaration_and_in_any_encoding(dart, client, declaration, encoding):
+    words = "<result><status>020</status><message>요청 제한을 초과</message></result>"
+    dart.corp_file = (declaration + words).encode(encoding)
+    with pytest.raises(RateLimited, match="status 020: 요청 제한을 초과"):
+        client.corp_codes()
 
 
 @pytest.mark.parametrize(

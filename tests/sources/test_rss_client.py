@@ -8,8 +8,10 @@ from local_servers import Reply
 
 from azak_assets.sources.failures import Blocked, ContractChanged, Empty, Unavailable
 from azak_assets.sources.rss import RssClient
+from azak_assets.sources.transport import ATTEMPTS
 
 KST = ZoneInfo("Asia/Seoul")
+NOW = datetime(2026, 11, 3, 16, 0, tzinfo=KST)
 
 ITEM = """<item><title><![CDATA[{title}]]></title><link>https://press.test/{number}</link>
 <description>{description}</description><pubDate>{published}</pubDate></item>"""
@@ -31,8 +33,11 @@ class Publisher:
         self.status = 200
         self.headers = {}
         self.etag = None
+        self.faults = []
 
     def answer(self, request):
+        if self.faults:
+            return self.faults.pop(0)
         if self.etag and request.headers.get("if-none-match") == self.etag:
             return Reply(b"", 304)
         return Reply(self.body, self.status, {**({"etag": self.etag} if self.etag else {}), **self.headers})
@@ -50,7 +55,7 @@ def server(publisher, serve):
 
 @pytest.fixture
 def client(server, budget, clock):
-    client = RssClient("hankyung", server.url, budget=budget, per_second=1000, sleep=clock.sleep)
+    client = RssClient("hankyung", server.url, budget=budget, per_second=1000, now=lambda: NOW, sleep=clock.sleep)
     yield client
     client.close()
 
@@ -75,14 +80,15 @@ def test_an_item_is_read_as_it_is_offered(publisher, client, server):
 
 
 def test_the_securities_feed_of_maeil(server, budget):
-    client = RssClient("mk", server.url, budget=budget)
+    client = RssClient("mk", server.url, budget=budget, now=lambda: NOW)
     assert len(client.articles().records) == 1
     assert server.requests[0].path == "/rss/50200011/"
     client.close()
 
 
 def test_several_feeds_give_each_item_once(server, budget):
-    client = RssClient("hankyung", server.url, ("/feed/finance", "/feed/economy"), budget=budget, per_second=1000)
+    feeds = ("/feed/finance", "/feed/economy")
+    client = RssClient("hankyung", server.url, feeds, budget=budget, per_second=1000, now=lambda: NOW)
     batch = client.articles()
     assert (len(batch.records), batch.requests) == (1, 2)
     client.close()
@@ -169,6 +175,19 @@ def test_what_is_no_feed_is_said_so(publisher, client, status, body, failure, me
         ({"published": ""}, "published"),
         ({"published": "Tue, 03 Nov 2026 15:45:00"}, "published"),
         ({"title": " "}, "title"),
+        *(
+            ({"published": absurd}, "published")
+            for absurd in (
+                "Thu, 01 Jan 1970 00:00:00 +0000",
+                "Thu, 01 Jan 2099 00:00:00 +0900",
+                "Sun, 03 Jan 2027 15:45:00 +0900",
+                "Tue, 03 Nov 2026 15:45:00 +99999999999999",
+                "0001-01-01T00:00:00+09:00",
+                "9999-12-31T23:59:59-12:00",
+                "Tue, 03 Nov 2026 15:45:00 +2500",
+                "2026-11-03T15:45:00+99:99",
+            )
+        ),
     ],
 )
 def test_a_bad_item_is_refused_and_the_others_land(publisher, client, bad, field):
@@ -178,6 +197,40 @@ def test_a_bad_item_is_refused_and_the_others_land(publisher, client, bad, field
     assert [r.field for r in batch.rejects] == [field]
 
 
-def test_a_feed_cut_short_keeps_the_items_that_are_whole(publisher, client):
-    publisher.body = feed(item(1), item(2)).encode()[:-150]
-    assert [article.url for article in client.articles().records] == ["https://press.test/1"]
+WHOLE = feed(item(1), item(2, title="영업이익 3조원 전망"), item(3)).encode()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [WHOLE.index("조원".encode()) + 1, WHOLE.index(b"press.test/2") + 4, WHOLE.rindex(b"</pubDate>"), len(WHOLE) - 8],
+    ids=["inside a headline", "inside an address", "behind a date", "before the last tag"],
+)
+def test_a_feed_cut_short_is_read_again_and_never_lands(publisher, client, server, end):
+    publisher.faults = [Reply(WHOLE[:end], headers={"etag": '"cut"'})] * ATTEMPTS
+    publisher.body = WHOLE
+    with pytest.raises(Unavailable, match=r"a feed of \d+ bytes that breaks off") as caught:
+        client.articles()
+    assert caught.value.action == "retry"
+    batch = client.articles()
+    assert [article.url for article in batch.records] == [f"https://press.test/{n}" for n in (1, 2, 3)]
+    assert "if-none-match" not in server.requests[-1].headers
+
+
+def test_a_whole_feed_with_a_mistake_in_it_is_read_as_far_as_it_can_be(publisher, client):
+    publisher.body = feed(item(1, description="A&nbsp;B"), item(2)).encode() + b"<!-- made in 3 ms -->"
+    assert [article.url for article in client.articles().records] == ["https://press.test/1", "https://press.test/2"]
+
+
+def test_what_a_feed_said_counts_only_when_every_feed_of_the_call_answered(publisher, server, budget, clock):
+    feeds = ("/feed/finance", "/feed/economy")
+    client = RssClient(
+        "hankyung", server.url, feeds, budget=budget, per_second=1000, now=lambda: NOW, sleep=clock.sleep
+    )
+    publisher.etag = '"v1"'
+    publisher.faults = [Reply(publisher.body, headers={"etag": '"v1"'}), Reply(b"gone", 404)]
+    with pytest.raises(ContractChanged, match="HTTP 404"):
+        client.articles()
+    assert len(client.articles().records) == 1, "the items of the first feed were lost with the call"
+    assert [request.headers.get("if-none-match") for request in server.requests] == [None] * 4
+    assert client.articles().records == []
+    client.close()

@@ -99,6 +99,27 @@ def test_unusable_records_are_named() -> None:
     assert articles.url.isna().all()
 
 
+@pytest.mark.parametrize("url", ["https://press.example.com/", "https://press.example.com/app#/article/%d"])
+def test_articles_that_share_a_home_page_are_told_apart_by_title_and_press(url: str) -> None:
+    records = [
+        Record(f"가나전자 {n}분기 실적 발표", url % n if "%" in url else url, press=press)
+        for n in (1, 2)
+        for press in ("가나일보", "다라일보")
+    ]
+    articles, _ = articles_frame([*records, records[0]], "mk", "")
+    assert len(articles) == 4
+    assert articles.url.isna().all()
+    assert set(articles.article_id) == {
+        article_id(None, record.title, record.press, record.published_at.date()) for record in records
+    }
+
+
+def test_a_headlines_own_brackets_reach_the_table() -> None:
+    titles = ["<A/S 논란> 확산", "<U-20 월드컵> 결승", "<P-CBO> 발행", "‹B·B 케어> 출시", "<B 등급> 강등"]
+    articles, _ = articles_frame([Record(title) for title in titles], "naver", "")
+    assert sorted(articles.title) == sorted(titles)
+
+
 def _folded(*records: Record) -> pd.DataFrame:
     articles, _ = articles_frame(records, "test", "")
     return articles[["article_id", "title", "url"]].merge(fold(articles), on="article_id").sort_values("known_at")

@@ -71,6 +71,8 @@ def test_repairing_twice_changes_nothing_more() -> None:
 def test_markup_entities_and_controls_go_but_a_headlines_own_brackets_stay() -> None:
     assert clean_text("<b>가나전자</b> &quot;매출&quot; 2배&#39;") == '가나전자 "매출" 2배\''
     assert clean_text("<CES 2026> 가나전자<br/>참가  \x00\u200b<1조") == "<CES 2026> 가나전자 참가 <1조"
+    own = "<A/S 논란> <U-20 월드컵> <P-CBO> <B·B 케어> <S 등급> <I'm> <Li-ion> <td-1>"
+    assert clean_text(f'<p class="x">{own}</p><a href=/v?a=1>더</a><img src="a>b" alt=\'c\' />') == f"{own} 더"
     assert clean_text("가나<script>var a = '<b>';</script>전자<!-- x -->") == "가나전자"
     assert clean_text("\u1100\u1161\u1102\u1161") == "가나"
 

@@ -8,8 +8,9 @@ import pytest
 from azak_assets.text.filings import amended, report_name
 
 
-def filings(*rows: tuple[str, str, str, date, str | None]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["rcept_no", "corp_code", "report_nm", "rcept_dt", "correction_kind"])
+def filings(*rows: tuple[str, str, str, date, str | None], filer: str = "가나전자") -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["rcept_no", "corp_code", "report_nm", "rcept_dt", "correction_kind"])
+    return frame.assign(filer_name=filer)
 
 
 NONE = filings()
@@ -38,6 +39,17 @@ def test_a_correction_points_at_the_newest_earlier_filing_of_the_same_company_an
         ("20261116000011", "00000001", "[기재정정]분기보고서 (2026.09)", MONDAY, "기재정정"),
     )
     assert amended(new, stored) == ["20261113000001", "20261116000009"]
+
+
+def test_one_persons_correction_never_points_at_another_persons_filing() -> None:
+    report = "임원ㆍ주요주주특정증권등소유상황보고서"
+    stored = pd.concat([
+        filings(("20261112000001", "00000001", report, date(2026, 11, 12), None), filer="강하늘솔"),
+        filings(("20261113000007", "00000001", report, FRIDAY, None), filer="나도담"),
+    ])  # fmt: skip
+    new = filings(("20261116000009", "00000001", f"[기재정정]{report}", MONDAY, "기재정정"), filer="강하늘솔")
+    of_nobody = filings(("20261116000011", "00000001", f"[기재정정]{report}", MONDAY, "기재정정"), filer="마루온")
+    assert amended(pd.concat([new, of_nobody]), stored) == ["20261112000001", None]
 
 
 def test_a_correction_of_something_never_seen_points_nowhere() -> None:

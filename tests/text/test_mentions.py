@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from azak_assets.text.mentions import MENTION_COLUMNS, Mention, MentionFinder, mentions_frame, relevance
+from azak_assets.text.mentions import MENTION_COLUMNS, MentionFinder, mentions_frame
 
 STOCKS = pd.DataFrame(
     [
@@ -194,30 +194,6 @@ def test_frame_of_mentions_has_the_tables_columns(finder: MentionFinder) -> None
     empty = mentions_frame(finder, articles.iloc[:0])
     assert empty.empty
     assert empty.dtypes["known_at"] == frame.dtypes["known_at"]
-
-
-def _mention(code: str, field: str, start: int) -> Mention:
-    return Mention(code, field, start, start + 3, "가나다", "name")  # type: ignore[arg-type]
-
-
-def test_relevance_follows_its_formula() -> None:
-    head = _mention("A", "title", 0)
-    assert relevance([head], "A") == pytest.approx(0.9)
-    assert relevance([head], "B") == 0
-    assert relevance(
-        [head, _mention("A", "excerpt", 0), _mention("A", "excerpt", 9), _mention("A", "excerpt", 20)], "A"
-    ) == pytest.approx(1)
-    assert relevance([_mention("A", "title", 20)], "A") == pytest.approx(0.8)
-    assert relevance([_mention("A", "excerpt", 100)], "A") == pytest.approx(0.4)
-    assert relevance([head, *(_mention(c, "title", 5) for c in "BCD")], "A") == pytest.approx(0.45)
-    ordered = [
-        relevance([_mention("A", "excerpt", 500)], "A"),
-        relevance([_mention("A", "excerpt", 0)], "A"),
-        relevance([_mention("A", "title", 60)], "A"),
-        relevance([head], "A"),
-    ]
-    assert ordered == sorted(ordered)
-    assert all(0 < value <= 1 for value in ordered)
 
 
 def _recorded_finder(folder: Path) -> MentionFinder:

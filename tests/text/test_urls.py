@@ -33,7 +33,10 @@ def test_every_naver_road_leads_to_one_address(url: str) -> None:
         ("https://M.Example.co.kr/view?b=2&a=1", "https://www.example.co.kr/view?a=1&b=2"),
         ("https://m.biz.example.com/9", "https://biz.example.com/9"),
         ("https://example.com:8443/a b", "https://example.com:8443/a%20b"),
-        ("https://example.com", "https://example.com/"),
+        ("https://example.com/?no=3", "https://example.com/?no=3"),
+        ("https://example.com/v?id=2&id=1&id=1", "https://example.com/v?id=1&id=1&id=2"),
+        ("https://example.com/v?from=a&id=1&id=2&from=b", "https://example.com/v?id=1&id=2"),
+        ("https://example.com/9#comments", "https://example.com/9"),
         ("https://example.com/뉴스?q=가", "https://example.com/%EB%89%B4%EC%8A%A4?q=%EA%B0%80"),
         ("https://m.naver.com/about", "https://www.naver.com/about"),
     ],
@@ -49,6 +52,20 @@ def test_parameters_that_identify_an_article_stay() -> None:
         for query in ("code=1", "code=2", "page=2", "cid=1", "sid=9", "no=3")
     }
     assert len(ids) == 6
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://press.example.com", "https://press.example.com/", "http://m.press.co.kr//", "https://press.example.com/?",
+        "https://press.example.com/?utm_source=rss&from=main", "https://press.example.com/#top",
+        "https://press.example.com/#/article/5", "https://press.example.com/app#/article/5",
+        "https://press.example.com/view?lang=ko#!/article/5", "https://n.news.naver.com/",
+    ],
+)  # fmt: skip
+def test_an_address_that_many_articles_share_is_none(url: str) -> None:
+    with pytest.raises(ValueError, match="identify the article by its title"):
+        canonical_url(url)
 
 
 @pytest.mark.parametrize(

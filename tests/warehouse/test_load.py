@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from azak_assets import krx
-from azak_assets.warehouse.encode import FrameError
+from azak_assets.warehouse.encode import FrameError, encode
 from azak_assets.warehouse.load import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -453,6 +453,13 @@ def test_a_frame_that_does_not_fit_is_refused_by_table_column_and_value(
     with pytest.raises(FrameError, match=message):
         load(warehouse, bars({"005930": 100, "000660": 200}).assign(**change))
     assert closes(warehouse) == {}
+
+
+@pytest.mark.parametrize(("kind", "value"), [(sa.Integer(), 3e9), (sa.SmallInteger(), 70_000.0), (sa.Integer(), 2**31)])
+def test_a_number_that_its_column_cannot_hold_is_refused(kind: sa.Integer, value: float) -> None:
+    """pandas makes floats of whole numbers beside a missing one; 3e9 would become -2147483648 without a word."""
+    with pytest.raises(FrameError, match=r"t\.c wants whole numbers \((integer|smallint)\).*row 1"):
+        encode(pd.Series([None, value, 1]), kind, "t.c")
 
 
 def test_a_missing_column_is_refused(warehouse: Warehouse) -> None:

@@ -57,7 +57,7 @@ def disclosures(
     frame["stock_code"] = frame["stock_code"].where(frame["stock_code"].notna(), listed)
     earlier = warehouse.read(
         "raw.disclosures",
-        columns=["rcept_no", "corp_code", "report_nm", "rcept_dt"],
+        columns=["rcept_no", "corp_code", "filer_name", "report_nm", "rcept_dt"],
         where={"corp_code": frame.loc[frame["correction_kind"].notna(), "corp_code"].unique().tolist()},
     )
     frame["amends_rcept_no"] = amended(frame, earlier)

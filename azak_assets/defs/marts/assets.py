@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 
-from azak_assets.defs.reporting import TABLE_ROWS, counts, table
+from azak_assets.defs.reporting import TABLE_ROWS, counts, span, table
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
@@ -86,7 +87,8 @@ def _windowed(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse:
     os.environ["AZAK_WINDOW_END"] = window.last.day.isoformat()
     call = dbt.cli(["build"], context=context)
     nodes = call.manifest["nodes"]
-    for event in call.stream().fetch_row_counts():
+    # Not fetch_row_counts(): it reads dbt's output in threads of its own, and a run told to stop then waits for ever.
+    for event in call.stream():
         if isinstance(event, dg.Output):
             said = _told(warehouse, nodes[event.metadata["unique_id"].value], event.metadata, window)
             yield event.with_metadata({**event.metadata, **said})
@@ -111,8 +113,8 @@ def _told(warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, 
     )
     return {
         "rows": report.rows,
+        "dagster/partition_row_count": report.rows,
         **counts(report),
-        "earliest": str(report.earliest),
-        "latest": str(report.latest),
+        **span(pd.Series([report.earliest, report.latest])),
         "sample": dg.MetadataValue.md(table(report.sample)),
     }

@@ -18,7 +18,7 @@ from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.records import Article, Batch
-from azak_assets.text.articles import articles_frame, newest_versions
+from azak_assets.text.articles import articles_frame, newest_versions, with_first_snippets
 from azak_assets.text.duplicates import fold
 from azak_assets.text.mentions import MentionFinder, mentions_frame
 from azak_assets.warehouse.scope import Scope
@@ -27,6 +27,8 @@ from azak_assets.warehouse.warehouse import Warehouse
 OWNERS = ["team:news"]
 MARKET_QUERIES = ("증시", "코스피", "코스닥")
 SHOWN = ["published_at", "press", "title", "url"]
+SEARCHES = ("naver",)
+"""Sources whose excerpt depends on what was asked."""
 FAILURES_IN_A_ROW = 3
 SEARCHED_TIERS_TAG = "azak/searched_tiers"
 """Run tag with the tiers whose stocks are searched for by name; a schedule spends its quota by it."""
@@ -135,10 +137,14 @@ def news(
         # The row belongs to the source that showed it first: two sources that word one article differently would
         # otherwise replace each other's version at every tick.
         stored = warehouse.read(
-            "raw.news_articles", columns=["article_id", "source"], where={"article_id": articles["article_id"].tolist()}
+            "raw.news_articles",
+            columns=["article_id", "source", "title", "excerpt", "content_hash"],
+            where={"article_id": articles["article_id"].tolist()},
         )
         others = stored.loc[stored["source"] != label, "article_id"]
         articles = articles[~articles["article_id"].isin(others)].reset_index(drop=True)
+        if source in SEARCHES:
+            articles = with_first_snippets(articles, stored.drop(columns="source"))
         results.append(warehouse.load("raw.news_articles", articles, Scope(days=None), complete=False, source=label))
         days = warehouse.read(
             "raw.news_articles",
@@ -200,25 +206,27 @@ def article_clusters(context: dg.AssetExecutionContext, warehouse: dg.ResourcePa
     Grain: one row an article. `cluster_id` is the article that was known first; forecasts are made for it alone.
     """
     window = window_of(context)
-    # The first session's articles may repeat ones of the session before: clusters look back 24 hours.
-    earlier = krx.previous_session(window.first.day).day
-    articles = warehouse.read(
-        "raw.news_articles",
-        columns=["article_id", "url", "title", "press", "published_at", "is_date_only", "known_at", "trading_day"],
-        days=(earlier, window.last.day),
-    )
-    # Of the session before only the first-known members count: a repeat of theirs must not start a cluster of its own
-    # here, when a run over both sessions would have found the first.
-    told = warehouse.read("text.article_clusters", columns=["article_id", "cluster_id"], days=(earlier, earlier))
-    repeats = told.loc[told["article_id"] != told["cluster_id"], "article_id"]
-    articles = articles[~articles["article_id"].isin(repeats)]
-    clusters = fold(articles.drop(columns="trading_day")).merge(
-        articles[["article_id", "trading_day"]], on="article_id"
-    )
-    clusters = clusters[clusters["trading_day"] >= window.first.day].reset_index(drop=True)
-    result = warehouse.load(
-        "text.article_clusters", clusters, Scope(window.days), complete=True, source="text.duplicates"
-    )
+    # It reads, computes and replaces the window: of two at once the staler would retire what the newer had found.
+    with warehouse.exclusive("article clusters"):
+        # The first session's articles may repeat ones of the session before: clusters look back 24 hours.
+        earlier = krx.previous_session(window.first.day).day
+        articles = warehouse.read(
+            "raw.news_articles",
+            columns=["article_id", "url", "title", "press", "published_at", "is_date_only", "known_at", "trading_day"],
+            days=(earlier, window.last.day),
+        )
+        # Of the session before only the first-known members count: a repeat of theirs must not start a cluster of its
+        # own here, when a run over both sessions would have found the first.
+        told = warehouse.read("text.article_clusters", columns=["article_id", "cluster_id"], days=(earlier, earlier))
+        repeats = told.loc[told["article_id"] != told["cluster_id"], "article_id"]
+        articles = articles[~articles["article_id"].isin(repeats)]
+        clusters = fold(articles.drop(columns="trading_day")).merge(
+            articles[["article_id", "trading_day"]], on="article_id"
+        )
+        clusters = clusters[clusters["trading_day"] >= window.first.day].reset_index(drop=True)
+        result = warehouse.load(
+            "text.article_clusters", clusters, Scope(window.days), complete=True, source="text.duplicates"
+        )
     folded = int((clusters["article_id"] != clusters["cluster_id"]).sum())
     return dg.MaterializeResult(metadata={**loaded(result, clusters, instant="known_at"), "folded": folded})
 
@@ -240,14 +248,16 @@ def mentions(context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Ware
     "삼성") names no issuer and has no row here.
     """
     window = window_of(context)
-    articles = warehouse.read(
-        "raw.news_articles",
-        columns=["article_id", "title", "excerpt", "known_at", "trading_day"],
-        days=(window.first.day, window.last.day),
-    )
-    stocks = warehouse.read("raw.stocks", columns=["stock_code", "name", "aliases", "delisted_on"])
-    frame = mentions_frame(MentionFinder(stocks), articles)
-    result = warehouse.load("text.mentions", frame, Scope(window.days), complete=True, source="text.mentions")
+    # As for the clusters: one at a time.
+    with warehouse.exclusive("mentions"):
+        articles = warehouse.read(
+            "raw.news_articles",
+            columns=["article_id", "title", "excerpt", "known_at", "trading_day"],
+            days=(window.first.day, window.last.day),
+        )
+        stocks = warehouse.read("raw.stocks", columns=["stock_code", "name", "aliases", "delisted_on"])
+        frame = mentions_frame(MentionFinder(stocks), articles)
+        result = warehouse.load("text.mentions", frame, Scope(window.days), complete=True, source="text.mentions")
     metadata = loaded(
         result, frame, instant="known_at", columns=["stock_code", "surface", "field", "method", "trading_day"]
     )

@@ -32,7 +32,9 @@ def model_evaluations(
     from azak_assets.scoring.evaluate import evaluate  # noqa: PLC0415 - numpy-heavy, and only a run needs it
 
     window = window_of(context)
-    result = evaluate(warehouse, (window.first.day, window.last.day))
+    # It reads, computes and writes: of two at once the staler would turn matured scores back into pending ones.
+    with warehouse.exclusive("evaluations"):
+        result = evaluate(warehouse, (window.first.day, window.last.day))
     rows = warehouse.read(
         "ml.model_evaluations",
         columns=["model_id", "horizon_sessions", "status", "exit_day", "brier", "is_direction_right", "censor_reason"],

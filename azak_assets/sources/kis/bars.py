@@ -1,7 +1,8 @@
-"""KIS rows to bars: one function a row kind, no network.
+"""KIS rows to bars and market days: one function a row kind, no network.
 
 Put here the meaning of the rows of FHKST03010100 (daily), FHKUP03500100 (index), FHKST03010230 and FHKST03010200
-(minutes). Paging and calls belong to `client`. Every number is text; a field that cannot be read refuses its row.
+(minutes), and CTCA0903R (holidays). Paging and calls belong to `client`. Every number is text; a field that cannot be
+read refuses its row.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,8 +11,8 @@ from datetime import date, datetime, timedelta
 from typing import TypeVar
 
 from azak_assets import krx
-from azak_assets.sources.fields import Refused, Row, day, positive_decimal, text, whole
-from azak_assets.sources.records import DailyBar, IndexBar, MinuteBar
+from azak_assets.sources.fields import Refused, Row, day, optional_text, positive_decimal, text, whole
+from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar
 
 B = TypeVar("B", DailyBar, MinuteBar)
 
@@ -19,6 +20,9 @@ NOMINAL_DELAY = timedelta(minutes=10)
 """A session's daily and index bars count as known this long after its close."""
 
 MINUTE = timedelta(minutes=1)
+
+HOLIDAY_PAGE = timedelta(days=60)
+"""A page of the holiday service has 24 days; a day far behind them is a mistake that would hide those between."""
 
 TURNOVER_SLACK = 0.02
 """How far a minute's average price may leave its range: totals hold trades outside the order book too (87 of the 50,035
@@ -43,7 +47,7 @@ class Asked:
 
     def session_of(self, row: Row) -> krx.Session | None:
         """The finished session of a row, None for one that is not over yet; refuses rows that were not asked for."""
-        trade_date = day(row, "stck_bsop_date")
+        trade_date = row_day(row)
         if not self.start <= trade_date <= self.end:
             raise Refused("stck_bsop_date", trade_date, f"is outside the days asked, {self.start} … {self.end}")
         if not krx.is_session(trade_date):
@@ -51,11 +55,29 @@ class Asked:
         return self.finished.get(trade_date)
 
 
+def row_day(row: Row) -> date:
+    """The day a row is about."""
+    return day(row, "stck_bsop_date")
+
+
 def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
     """Read one row of FHKST03010100 asked with raw prices (FID_ORG_ADJ_PRC = 1); None for an unfinished session."""
     session = asked.session_of(row)
     if session is None:
         return None
+    if _is_halt(row):
+        return DailyBar(
+            stock_code=stock_code,
+            trade_date=session.day,
+            open=None,
+            high=None,
+            low=None,
+            close=whole(row, "stck_clpr", minimum=1),
+            volume=0,
+            turnover_krw=whole(row, "acml_tr_pbmn") if optional_text(row, "acml_tr_pbmn") else 0,
+            is_halted=True,
+            known_at=session.close_at + NOMINAL_DELAY,
+        )
     bar = DailyBar(
         stock_code=stock_code,
         trade_date=session.day,
@@ -68,9 +90,15 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
         is_halted=False,
         known_at=session.close_at + NOMINAL_DELAY,
     )
-    if (bar.open, bar.high, bar.low, bar.volume) == (0, 0, 0, 0):
-        return replace(bar, open=None, high=None, low=None, is_halted=True)
     return _consistent(row, bar)
+
+
+def _is_halt(row: Row) -> bool:
+    """Whether nothing traded: volume 0 with open, high and low 0 or empty, or marked so with the last price in them."""
+    if whole(row, "acml_vol") != 0:
+        return False
+    prices = {optional_text(row, name) or "0" for name in ("stck_oprc", "stck_hgpr", "stck_lwpr")}
+    return prices == {"0"} or (row.get("mod_yn") == "Y" and prices == {optional_text(row, "stck_clpr")})
 
 
 def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
@@ -91,6 +119,22 @@ def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
     )
 
 
+def market_day(row: Row, first: date) -> MarketDay | None:
+    """Read one row of CTCA0903R asked from `first` on; None for the day before, with which a page may begin again.
+
+    `opnd_yn` is the exchange; on its year-end closure the banks (`bzdy_yn`) and the securities business (`tr_day_yn`)
+    are open.
+    """
+    trade_date, is_open = day(row, "bass_dt"), text(row, "opnd_yn")
+    if trade_date == first - timedelta(days=1):
+        return None
+    if not first <= trade_date < first + HOLIDAY_PAGE:
+        raise Refused("bass_dt", trade_date, f"is none of the days from {first} on")
+    if is_open not in {"Y", "N"}:
+        raise Refused("opnd_yn", is_open, "is neither Y nor N")
+    return MarketDay(trade_date, is_open == "Y")
+
+
 @dataclass(frozen=True, slots=True)
 class MinuteRow:
     """A minute as KIS sends it: the bar without its turnover, and the day's turnover so far in KRW, None if unread."""
@@ -101,7 +145,7 @@ class MinuteRow:
 
 def minute_start(row: Row) -> datetime:
     """The start of the minute a row is about, KST; the seconds KIS may write are dropped."""
-    trade_date, hour = day(row, "stck_bsop_date"), text(row, "stck_cntg_hour")
+    trade_date, hour = row_day(row), text(row, "stck_cntg_hour")
     try:
         at = datetime.strptime(hour, "%H%M%S").time().replace(second=0)  # noqa: DTZ007 - the zone follows below
     except ValueError:

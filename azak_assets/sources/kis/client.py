@@ -6,19 +6,29 @@ the broker's published service documents and samples (koreainvestment/open-tradi
 """
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from azak_assets import krx
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import ContractChanged, Empty, RateLimited, Unauthorized, Unavailable
+from azak_assets.sources.failures import (
+    ContractChanged,
+    Empty,
+    NotForThisAccount,
+    RateLimited,
+    SourceFailure,
+    Unauthorized,
+    Unavailable,
+)
 from azak_assets.sources.fields import Row, parse_rows
 from azak_assets.sources.kis import bars, master
 from azak_assets.sources.protocols import Budget, Token, TokenStore
-from azak_assets.sources.records import Batch, DailyBar, IndexBar, ListedStock, MinuteBar, Reject
+from azak_assets.sources.records import Batch, DailyBar, IndexBar, ListedStock, MarketDay, MinuteBar, Reject
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 __all__ = ["KisClient", "collect"]
@@ -51,10 +61,14 @@ DAILY = _Service("/inquire-daily-itemchartprice", "FHKST03010100", 100)
 INDEX = _Service("/inquire-daily-indexchartprice", "FHKUP03500100", 50)
 PAST_MINUTES = _Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
 MINUTES_OF_TODAY = _Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
+HOLIDAYS = _Service("/chk-holiday", "CTCA0903R", 24)
 
 
-class _TokenRefused(Exception):  # noqa: N818
-    """The server does not know or no longer accepts the token; the client replaces it once."""
+class _TokenRefused(SourceFailure):
+    """The server does not know or no longer accepts the token; the client replaces it once.
+
+    A `SourceFailure`, so that the transport takes the token out of what the server said; it never leaves the client.
+    """
 
 
 @dataclass(slots=True)
@@ -93,6 +107,8 @@ class KisClient:
         self._now = now
         # A kept token belongs to one key at one host: after a change of either it must not be sent.
         self._token_name = "kis:" + hashlib.sha256(f"{base_url}\n{app_key}".encode()).hexdigest()[:16]
+        self._holidays: tuple[tuple[date, date, date], Batch[MarketDay]] | None = None
+        self._holidays_lock = threading.Lock()
         secrets = (app_key, app_secret)
         self._api = Transport("kis", base_url, budget=budget, per_second=per_second, secrets=secrets, sleep=sleep)
         self._master = Transport("kis-master", master_base_url, budget=budget, per_second=10, sleep=sleep)
@@ -147,6 +163,42 @@ class KisClient:
         session = krx.session(self._now().astimezone(krx.KST).date())
         return self._minutes(MINUTES_OF_TODAY, {"FID_ETC_CLS_CODE": ""}, stock_code, session)
 
+    def market_days(self, start: date, end: date) -> Batch[MarketDay]:
+        """Whether the exchange trades, for every calendar day of `start` … `end`, in order; 24 days a call.
+
+        The broker wants this service asked at most once a day: about the same range a client asks once a KST day and
+        repeats that answer. It may end before `end`, where the broker's calendar does; a day missing before is a
+        reject. `Empty` when there is no day at all. Raises `ValueError` for a reversed range. Live accounts only.
+        """
+        if start > end:
+            raise ValueError(f"the first day asked, {start}, is after the last, {end}")
+        asked = (self._now().astimezone(krx.KST).date(), start, end)
+        with self._holidays_lock:
+            if self._holidays is None or self._holidays[0] != asked:
+                self._holidays = asked, self._ask_market_days(start, end)
+            return self._holidays[1]
+
+    def _ask_market_days(self, start: date, end: date) -> Batch[MarketDay]:
+        calls = _Calls()
+        days: dict[date, MarketDay] = {}
+        rejects: dict[Reject, None] = {}
+        first = start
+        while first <= end:
+            query = {"BASS_DT": f"{first:%Y%m%d}", "CTX_AREA_NK": "", "CTX_AREA_FK": ""}
+            rows = _rows(self._get(HOLIDAYS, query, calls), "output")
+            found, refused = parse_rows(rows, partial(bars.market_day, first=first))
+            rejects.update(dict.fromkeys(refused))
+            if not found:
+                break
+            days |= {day.day: day for day in found}
+            first = max(days) + timedelta(days=1)
+        if not days and not rejects:
+            raise Empty("kis", f"the broker's calendar has no day of {start} … {end}")
+        told = [days[day] for day in sorted(days) if day <= end]
+        lost = [day for day in _every_day(start, max(days, default=start)) if day not in days]
+        why = "KIS sent no usable row for this day"
+        return calls.batch(told, [*rejects, *(Reject("CTCA0903R", "bass_dt", str(day), why) for day in lost)])
+
     def listed_stocks(self) -> Batch[ListedStock]:
         """Every share listed today on KOSPI, KOSDAQ and KONEX, from the three master files (no credentials needed).
 
@@ -190,11 +242,11 @@ class KisClient:
             _check_code(body, query["FID_INPUT_ISCD"])
             page = _rows(body)
             rows.extend(page)
-            older = _days_before(page, open_days)
-            if len(page) < service.rows or len(older) == len(open_days):
+            if len(page) < service.rows:
                 break
-            open_days = older
-        return rows
+            oldest = _oldest_day(page, open_days)
+            open_days = [day for day in open_days if day < oldest]
+        return _dated(rows)
 
     def _minutes(
         self, service: _Service, query: Mapping[str, str], stock_code: str, session: krx.Session
@@ -211,12 +263,13 @@ class KisClient:
                 "FID_INPUT_HOUR_1": f"{upper:%H%M%S}",
                 "FID_PW_DATA_INCU_YN": "N",
             }
-            page = _rows(self._get(service, {**asked, **query}, calls))
+            page = _dated(_rows(self._get(service, {**asked, **query}, calls)))
             starts, refused = parse_rows(page, lambda row: (bars.minute_start(row), row))
             rejects.extend(refused)
             fresh = {ts: row for ts, row in starts if ts.date() == session.day and ts not in rows}
             rows.update(fresh)
-            oldest = min(fresh, default=session.open_at)
+            # One row stamped before the open must not end the walk: only the session's own minutes lead it.
+            oldest = min((ts for ts in fresh if ts >= session.open_at), default=session.open_at)
             if oldest > upper:
                 raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
             upper = oldest - bars.MINUTE
@@ -255,14 +308,14 @@ class KisClient:
         try:
             return ask(token)
         except _TokenRefused as refused:
-            raise Unauthorized("kis", f"a token issued just now is refused: {refused}") from None
+            raise Unauthorized("kis", f"a token issued just now is refused: {refused.what}") from None
 
     def _issue(self) -> Token:
         def read(answer: Answer) -> Token:
             body = _envelope(answer)
             token = body.get("access_token")
-            if not isinstance(token, str) or not token:
-                raise ContractChanged("kis", "the token answer holds no access_token", url=answer.url)
+            if not isinstance(token, str) or not token or not (token.isascii() and token.isprintable()):
+                raise ContractChanged("kis", "the token answer holds no usable access_token", url=answer.url)
             return Token(token, self._expiry(body, answer))
 
         keys = {"grant_type": "client_credentials", "appkey": self._app_key, "appsecret": self._app_secret}
@@ -293,28 +346,40 @@ def _envelope(answer: Answer) -> dict[str, Any]:
     raise _failure(code, f"{code or 'a failure without a code'} (HTTP {answer.status}): {said}", answer)
 
 
-def _failure(code: str, what: str, answer: Answer) -> Exception:
+def _failure(code: str, what: str, answer: Answer) -> SourceFailure:
     url = answer.url
     if code in TOKEN_REFUSED:
-        return _TokenRefused(what)
+        return _TokenRefused("kis", what)
     if code in PAUSE_S:
         return RateLimited("kis", what, url=url, retry_after=PAUSE_S[code])
     if code in NOT_OURS:
         advice = "Check KIS_APP_KEY and KIS_APP_SECRET, and that they belong to KIS_BASE_URL"
         return Unauthorized("kis", what, url=url, advice=advice)
     if code == LIVE_ONLY:
-        return Unauthorized("kis", what, url=url, advice="This service needs a live account: the paper host has none")
+        advice = "This service needs a live account: the paper host has none"
+        return NotForThisAccount("kis", what, url=url, advice=advice)
     if code in GATEWAY_TROUBLE or (answer.status >= 500 and not code.startswith("OPSQ")):
         return Unavailable("kis", what, url=url)
     return ContractChanged("kis", what, url=url)
 
 
-def _rows(body: Mapping[str, Any]) -> list[Row]:
-    rows = body.get("output2")
+def _rows(body: Mapping[str, Any], name: str = "output2") -> list[Row]:
+    rows = body.get(name)
     if not isinstance(rows, list):
-        raise ContractChanged("kis", f"output2 is {type(rows).__name__}, not a list of rows")
-    # KIS pads the answers of recently listed stocks with {}.
-    return [row for row in rows if row != {}]
+        raise ContractChanged("kis", f"{name} is {type(rows).__name__}, not a list of rows")
+    # KIS pads the answers of recently listed stocks with {}, and those about unknown codes with empty texts.
+    return [row for row in rows if not isinstance(row, Mapping) or any(value != "" for value in row.values())]
+
+
+def _dated(rows: Iterable[Row]) -> list[Row]:
+    """The rows without those that carry no day at all, which the contract says to skip."""
+    return [row for row in rows if not isinstance(row, Mapping) or "stck_bsop_date" in row]
+
+
+def _every_day(start: date, end: date) -> Iterator[date]:
+    while start < end:
+        yield start
+        start += timedelta(days=1)
 
 
 def _check_code(body: Mapping[str, Any], asked: str) -> None:
@@ -324,10 +389,14 @@ def _check_code(body: Mapping[str, Any], asked: str) -> None:
         raise ContractChanged("kis", f"asked for {asked}, the answer is about {answered}")
 
 
-def _days_before(page: Sequence[Row], days: Iterable[date]) -> list[date]:
-    """The days that are older than every row of the page."""
-    written = [str(row.get("stck_bsop_date")) for row in page if isinstance(row, Mapping)]
-    return [day for day in days if written and f"{day:%Y%m%d}" < min(written)]
+def _oldest_day(page: Sequence[Row], asked: Sequence[date]) -> date:
+    """The oldest of the sessions asked that a full page holds; a day that is no such session proves nothing."""
+    days, _ = parse_rows(page, bars.row_day)
+    known = set(days).intersection(asked)
+    if not known:
+        what = f"none of {len(page)} rows is about a session of {asked[0]} … {asked[-1]}, so older ones stay unknown"
+        raise ContractChanged("kis", what)
+    return min(known)
 
 
 def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reject]) -> list[B]:

@@ -1,7 +1,7 @@
 {{
     config(
         tags='after_forecasts',
-        meta={'window_days': ['exit_day']},
+        meta={'window_days': ['exit_day'], 'answers_for': 'is_rescored_day'},
         unique_key='exit_day',
         indexes=[
             {'columns': ['exit_day']},
@@ -16,17 +16,16 @@
 with
 
 -- The window, and any other day that was scored since the last run: a later run matures what an earlier one missed,
--- and a corrected entry price changes exits up to twenty sessions after it.
+-- and a corrected entry price changes exits up to twenty sessions after it, or moves them. What is censored before its
+-- day (a halt at the entry) waits for the day.
 days as (
     select exit_day
     from {{ source('ml', 'model_evaluations') }}
-    where exit_day is not null and {{ in_window('exit_day') }}
-    {% if is_incremental() -%}
-    union
-    select exit_day
-    from {{ source('ml', 'model_evaluations') }}
-    where exit_day is not null and observed_at > (select max(stored.observed_at) from {{ this }} as stored)
-    {%- endif %}
+    where
+        exit_day <= (select max(bars.trade_date) from {{ source('raw', 'daily_bars') }} as bars)
+        {% if is_incremental() -%}
+        and ({{ in_window('exit_day') }} or {{ is_rescored_day(this) }})
+        {%- endif %}
 ),
 
 -- Day by day, each through the index on exit_day: the planner cannot know that the days are few, and would join all
@@ -82,6 +81,7 @@ performance as (
     select
         exit_day,
         model_id,
+        model_version,
         prompt_version,
         origin,
         contamination,
@@ -128,12 +128,13 @@ performance as (
         avg(classic_score::numeric) filter (where is_matured) as mean_classic_score,
         max(observed_at) as observed_at
     from paired
-    group by exit_day, model_id, prompt_version, origin, contamination, kind, horizon_sessions
+    group by exit_day, model_id, model_version, prompt_version, origin, contamination, kind, horizon_sessions
 )
 
 select
     exit_day,
     model_id,
+    model_version,
     prompt_version,
     origin,
     contamination,

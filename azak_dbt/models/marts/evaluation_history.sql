@@ -1,7 +1,7 @@
 {{
     config(
         tags='after_forecasts',
-        meta={'window_days': ['exit_day']},
+        meta={'window_days': ['exit_day'], 'answers_for': 'follows_rescored_day'},
         unique_key='exit_day',
         indexes=[
             {'columns': ['exit_day']},
@@ -11,7 +11,7 @@
     )
 }}
 
-{%- set series = 'model_id, prompt_version, origin, contamination, kind, horizon_sessions' %}
+{%- set series = 'model_id, model_version, prompt_version, origin, contamination, kind, horizon_sessions' %}
 
 with
 
@@ -24,31 +24,12 @@ sessions as (
 
 -- A day changes its own trend and those of the 39 sessions after it. Rebuilding from the first changed day to the end
 -- costs one day when the newest changes, and is right for any other.
-first_changed as (
-    select min(exit_day) as exit_day
-    from {{ ref('daily_performance') }}
-    where
-        (
-            {{ in_window('exit_day') }}
-            {% if is_incremental() -%}
-            or observed_at > (select max(stored.observed_at) from {{ this }} as stored)
-            {%- endif %}
-        )
-),
-
 reach as (
     select
-        min(sessions.session_number) as first_number,
-        min(sessions.session_number) - 39 as read_from
+        min(session_number) as first_number,
+        min(session_number) - 39 as read_from
     from sessions
-    where
-        sessions.trade_date >= (
-            {% if window() is not none -%}
-            select least(first_changed.exit_day, date '{{ window().start }}') from first_changed
-            {%- else -%}
-            select first_changed.exit_day from first_changed
-            {%- endif %}
-        )
+    where {{ follows_rescored_day(this, 'trade_date') }}
 ),
 
 days as (
@@ -120,6 +101,7 @@ judged as (
 select
     exit_day,
     model_id,
+    model_version,
     prompt_version,
     origin,
     contamination,

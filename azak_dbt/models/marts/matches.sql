@@ -34,6 +34,18 @@ mentions as (
     inner join articles on mentions.article_id = articles.article_id
 ),
 
+-- When it was first known that the article is about the stock: an edited headline is a new version of its mention, and
+-- the market had read the old one.
+first_known as (
+    select
+        versions.article_id,
+        versions.stock_code,
+        min(versions.known_at) as known_at
+    from {{ ref('stg_mention_versions') }} as versions
+    inner join articles on versions.article_id = articles.article_id
+    group by versions.article_id, versions.stock_code
+),
+
 first_mentions as (
     select
         *,
@@ -47,8 +59,8 @@ placed as (
         articles.article_id,
         first_mentions.stock_code,
         articles.trading_day,
-        articles.tradable_session,
-        articles.known_at,
+        tradable.trade_date as tradable_session,
+        first_known.known_at,
         articles.title,
         articles.press,
         articles.url,
@@ -67,6 +79,20 @@ placed as (
         ) as relative_position
     from first_mentions
     inner join articles on first_mentions.article_id = articles.article_id
+    inner join first_known
+        on
+            first_mentions.article_id = first_known.article_id
+            and first_mentions.stock_code = first_known.stock_code
+    -- The first session that closes after it was known.
+    cross join lateral (
+        select sessions.trade_date
+        from {{ source('raw', 'trading_sessions') }} as sessions
+        where
+            sessions.trade_date >= (first_known.known_at at time zone 'Asia/Seoul')::date
+            and sessions.close_at > first_known.known_at
+        order by sessions.trade_date
+        limit 1
+    ) as tradable
 )
 
 -- relevance_score = (field + position + repetition) / √stocks
