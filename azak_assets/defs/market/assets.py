@@ -19,7 +19,7 @@ from azak_assets.defs.windows import Window, settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import Empty, SourceFailure
+from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, DailyBar, IndexBar, MinuteBar, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -328,9 +328,9 @@ def minute_bars(
     for day in window.days:
         try:
             gathered = _minutes_of(context, upstreams, day, codes, may_be_past_reach=now.date() - day > SURELY_KEPT)
+        except NotForThisAccount as failure:
+            return _without_live_account(context, asset, failure)
         except SourceFailure as failure:
-            if _needs_live_account(failure):
-                return _without_live_account(context, asset, failure)
             raise as_dagster(failure, f"minute bars {day}") from failure
         if gathered is None:
             past_reach.append(day)
@@ -378,12 +378,6 @@ def _minutes_of(
     if not gathered.answered and not gathered.is_empty:
         raise next(failure for failure in gathered.failures.values() if not isinstance(failure, Empty))
     return gathered
-
-
-def _needs_live_account(failure: SourceFailure) -> bool:
-    from azak_assets.sources.kis.client import LIVE_ONLY  # noqa: PLC0415 - loads the HTTP client
-
-    return failure.what.startswith(LIVE_ONLY)
 
 
 def _without_live_account(
