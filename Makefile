@@ -13,7 +13,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-.PHONY: help install run test soak lint format bench locks clean
+.PHONY: help install run test soak lint format bench docs locks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,10 @@ $(DEV_STAMP): $(RUN_STAMP) requirements/dev.lock
 
 install: $(RUN_STAMP) ## install into .venv from the hashed lock
 
-run: $(RUN_STAMP) ## start everything and open the Dagster UI; Ctrl-C stops it
-	@exec $(BIN)/azak up
+PORT ?= 3000
+
+run: $(RUN_STAMP) ## start everything and open the Dagster UI (PORT=3001 for another port); Ctrl-C stops it
+	@exec $(BIN)/azak up --port $(PORT)
 
 test: lint ## install, then lint, types, import rules, dbt tests and pytest
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak and not timing'
@@ -62,6 +64,9 @@ format: $(DEV_STAMP) ## rewrite files in the house style
 
 bench: $(DEV_STAMP) ## measure the bars of speed; results in benchmarks/results
 	$(BIN)/python -m benchmarks
+
+docs: $(DEV_STAMP) ## write docs/erd.md and docs/dictionary.md from the catalogue of a new database
+	$(BIN)/azak db docs
 
 locks: $(BIN)/uv ## resolve the locks again after a change of pyproject.toml
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock

@@ -3,6 +3,7 @@
 Imports stay inside the commands: `azak --help` answers at once, and Dagster alone costs seconds.
 """
 
+import os
 import shlex
 import sys
 from datetime import datetime
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-db = typer.Typer(help="The database: migrate, look, roll back, address, stop.", no_args_is_help=True)
+db = typer.Typer(help="The database: migrate, look, roll back, address, stop, its documents.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
 Replay = Annotated[
@@ -33,7 +34,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the sandbox's own market.", min
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 
 WIDTH_OF_LOGS = 140
-LOST_DATABASE = ("OperationalError", "InterfaceError", "AdminShutdown", "DagsterPostgresException")
+BROKEN_PIPE = 128 + 13
 console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_LOGS)
 errors = Console(stderr=True, highlight=False)
 
@@ -42,37 +43,19 @@ def main() -> None:
     """Run the command; an expected failure is one sentence on stderr and exit code 1, never a traceback."""
     try:
         app()
+    except BrokenPipeError:
+        # Whoever read us has seen enough (`azak doctor | head`). Python flushes once more when it ends: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
-        sentences = _sentences(error)
-        if not sentences:
+        from azak_assets.cli.failures import as_typed, sentences  # noqa: PLC0415
+
+        said = sentences(error)
+        if not said:
             raise
-        for sentence in sentences:
-            errors.print(f"[red]✗[/] {escape(sentence)}", soft_wrap=True)
-        sys.exit(1)
-
-
-def _sentences(error: Exception) -> list[str]:
-    """What to tell about an expected failure; empty for a defect, whose traceback is wanted.
-
-    Azak's own exceptions are sentences. Classes are known by their home and name: importing each of them here would
-    cost `azak --help` three seconds.
-    """
-    home, name = type(error).__module__, type(error).__name__
-    if home.startswith("azak_assets."):
-        return [str(error)]
-    if home.startswith("pydantic") and getattr(error, "title", "") == "Settings":
-        return [
-            f"{'.'.join(map(str, problem['loc'])).upper()}={problem['input']!r}: "
-            f"{problem['msg'].removeprefix('Value error, ')}. Set it right or unset it."
-            for problem in error.errors()  # type: ignore[attr-defined]
-        ]
-    if home.startswith(("sqlalchemy.", "psycopg", "dagster_postgres")) and name in LOST_DATABASE:
-        said = str(getattr(error, "orig", error)).splitlines()[0]
-        return [f"PostgreSQL went away ({said}): see that it runs (`azak db status`) and repeat the command."]
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return [f"{where}{error.strerror}. Free or correct it, or set AZAK_HOME to another folder."]
-    return []
+        for sentence in said:
+            errors.print(f"[red]✗[/] {escape(as_typed(sentence))}", soft_wrap=True)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 @app.command()
@@ -253,3 +236,11 @@ def stop() -> None:
 
     home = Settings().azak_home
     console.print("[green]✓[/] stopped" if server.stop(home) else f"no server of {home} was running")
+
+
+@db.command()
+def docs() -> None:
+    """Write docs/erd.md and docs/dictionary.md from the catalogue of a new, empty database. Example: `azak db docs`."""
+    from azak_assets.cli.documents import write  # noqa: PLC0415
+
+    write(console)

@@ -1,7 +1,8 @@
 """Runs that nobody executes any more: a killed command leaves them as started, and their pool slots taken.
 
-Belongs here: finding and ending them, so that the next run need not wait for slots that nobody will give back. The own
-monitoring of Dagster cannot: it sees that a run is old, not that its process is gone.
+Belongs here: finding and ending them, so that the next run need not wait for slots that nobody will give back, and the
+first load that a stopped `azak up` left half done. The own monitoring of Dagster cannot: it sees that a run is old, not
+that its process is gone.
 """
 
 import os
@@ -12,6 +13,15 @@ import psutil
 PROCESS_TAG = "azak/process"
 """Carried by runs that `azak run` executes itself: its pid and start time, so that a reused pid is not taken for it."""
 
+NO_RETRY = {"dagster/max_retries": "0"}
+"""Carried by runs that somebody watches and starts again himself; Dagster's own retry would come on top of that."""
+FIRST_LOAD = {"azak/why": "first load", **NO_RETRY}
+"""Carried by the backfills of `azak up` and their runs."""
+
+UNFINISHED = frozenset({"REQUESTED", "CANCELING", "FAILING"})
+"""States of a backfill that the daemon still works on."""
+NEWEST_BACKFILLS = 200
+WAITING = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED]
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -45,3 +55,19 @@ def end_dead_runs(instance: dg.DagsterInstance, *, no_daemon: bool) -> int:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         dead += 1
     return dead
+
+
+def cancel_first_loads(instance: dg.DagsterInstance) -> int:
+    """Cancel what is left of an earlier first load, for a caller that has no daemon yet and asks for what is missing
+    anew; returns how many backfills there were. Backfills of other people go on.
+    """
+    canceled = 0
+    for backfill in instance.get_backfills(limit=NEWEST_BACKFILLS):
+        if backfill.status.value in UNFINISHED and FIRST_LOAD.items() <= (backfill.tags or {}).items():
+            # The enumeration itself is Dagster's private matter.
+            canceled_one = backfill.with_status(type(backfill.status)["CANCELED"])  # type: ignore[no-untyped-call]
+            instance.update_backfill(canceled_one)
+            canceled += 1
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=WAITING, tags={"azak/why": FIRST_LOAD["azak/why"]})):
+        instance.report_run_canceled(run, "The `azak up` that wanted this load has ended.")
+    return canceled

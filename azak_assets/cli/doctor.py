@@ -6,7 +6,9 @@ Belongs here: looking, never changing. Secrets are shown as set or not set.
 import importlib.metadata
 import platform
 import shutil
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
 
 import httpx
 import sqlalchemy as sa
@@ -15,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from azak_assets import krx
-from azak_assets.settings import SANDBOX_PREFIXES, Mode, Settings, described
-from azak_assets.warehouse import database, server, world
+from azak_assets.settings import Mode, Settings, described
+from azak_assets.warehouse import asof, database, server, world
 
 FAMILY = (
     "dagster",
@@ -38,8 +40,10 @@ def examine(console: Console) -> bool:
     settings = Settings()
     _settings(console, settings)
     reachable = _upstreams(console, settings)
-    healthy = _database(console, settings)
-    _calendar(console)
+    healthy, engine = _database(console, settings)
+    _calendar(console, engine)
+    if engine is not None:
+        engine.dispose()
     return _machine(console, settings) and healthy and reachable
 
 
@@ -57,8 +61,32 @@ def _settings(console: Console, settings: Settings) -> None:
     console.print(table)
 
 
+@dataclass(frozen=True)
+class Upstream:
+    """Somebody we ask: the setting of the address, those of the keys, and whether Azak cannot work without."""
+
+    name: str
+    address: str
+    keys: tuple[str, ...] = ()
+    is_needed: bool = False
+
+
+UPSTREAMS = (
+    Upstream("KIS", "kis_base_url", ("kis_app_key", "kis_app_secret"), is_needed=True),
+    Upstream("KIS master files", "kis_master_base_url", is_needed=True),
+    Upstream("OpenDART", "opendart_base_url", ("opendart_api_key",)),
+    Upstream("Naver", "naver_base_url", ("naver_client_id", "naver_client_secret")),
+    Upstream("Hankyung RSS", "hankyung_base_url"),
+    Upstream("MK RSS", "mk_base_url"),
+    Upstream("Reddit", "reddit_base_url", ("reddit_client_id", "reddit_client_secret")),
+    Upstream("OpenAI", "openai_base_url", ("openai_api_key",)),
+    Upstream("OpenRouter", "openrouter_base_url", ("openrouter_api_key",)),
+    Upstream("Telegram", "telegram_base_url", ("telegram_bot_token", "telegram_chat_id")),
+)
+
+
 def _upstreams(console: Console, settings: Settings) -> bool:
-    """Whether a TCP and HTTP connection to each base URL stands; any status is an answer."""
+    """Whether everything answers that has keys or that Azak cannot do without; any HTTP status is an answer."""
     if settings.mode is Mode.SANDBOX:
         if settings.azak_sandbox_url is None:
             console.print("upstreams: the sandbox is started by `azak up` and `azak run`; none runs now")
@@ -67,23 +95,36 @@ def _upstreams(console: Console, settings: Settings) -> bool:
     table = Table("upstream", "address", "answers", title="upstreams", title_justify="left")
     everything = True
     with httpx.Client(timeout=5, follow_redirects=False) as client:
-        for field in SANDBOX_PREFIXES:
-            url = getattr(settings, field)
-            try:
-                status = f"[green]yes[/] (HTTP {client.get(url).status_code})"
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                status, everything = f"[red]no[/]: {type(error).__name__}", False
-            table.add_row(field.removesuffix("_base_url"), url, status)
+        for upstream in UPSTREAMS:
+            status, works = _status(client, settings, upstream)
+            table.add_row(upstream.name, getattr(settings, upstream.address), status)
+            everything = everything and works
     console.print(table)
     return everything
 
 
-def _database(console: Console, settings: Settings) -> bool:
+def _status(client: httpx.Client, settings: Settings, upstream: Upstream) -> tuple[str, bool]:
+    """How it answers, and whether Azak can work with that."""
+    missing = " and ".join(key.upper() for key in upstream.keys if getattr(settings, key) is None)
+    if missing:
+        if upstream.is_needed:
+            return f"[red]no[/]: {missing} not set; the live mode has no prices without", False
+        return f"[dim]not configured: {missing} not set[/]", True
+    try:
+        return f"[green]yes[/] (HTTP {client.get(getattr(settings, upstream.address)).status_code})", True
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # A feed that needs no key is one of several: without it there is less news, and Azak runs.
+        counts = upstream.is_needed or bool(upstream.keys)
+        return f"[{'red' if counts else 'yellow'}]no[/]: {type(error).__name__}", not counts
+
+
+def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | None]:
+    """Whether the database is as it should be, and an engine where it runs and has our tables."""
     if settings.azak_database_url is None:
         info = server.status(settings.azak_home)
         if info is None:
             console.print(f"database: embedded, not running; `azak db migrate` starts it under {settings.azak_home}")
-            return True
+            return True, None
         url = info.url("azak")
     else:
         url = settings.azak_database_url.get_secret_value()
@@ -99,20 +140,76 @@ def _database(console: Console, settings: Settings) -> bool:
             f"database: PostgreSQL {version}, world {of_world or 'none yet'}, "
             f"revision {state.current or 'none'}, newest daily bars {latest or 'none'}"
         )
-        engine.dispose()
     except database.DatabaseError as error:
         console.print(f"database: [red]{error}[/]")
-        return False
-    return True
+        return False, None
+    if state.current is None:
+        engine.dispose()
+        return True, None
+    return True, engine
 
 
-def _calendar(console: Console) -> None:
+@dataclass(frozen=True)
+class Testimony:
+    """What a witness says of days: on these the exchange was open, on these it was closed."""
+
+    open: frozenset[date]
+    closed: frozenset[date]
+
+
+def observed_trading(engine: sa.Engine) -> Testimony:
+    """Days with daily bars, and sessions without any between two that have some.
+
+    A wider hole is a backfill that nobody has made yet and says nothing about the calendar.
+    """
+    days = frozenset(asof.count_by_day(engine, "raw.daily_bars")["day"])
+    if not days:
+        return Testimony(days, days)
+    holes = [
+        session.day
+        for session in krx.sessions(min(days), max(days))
+        if session.day not in days
+        and {krx.previous_session(session.day).day, krx.next_session(session.day).day} <= days
+    ]
+    return Testimony(days, frozenset(holes))
+
+
+WITNESSES: dict[str, Callable[[sa.Engine], Testimony]] = {"observed trading": observed_trading}
+"""The witnesses beside the committed calendar that a database has; the broker's holiday service belongs here too."""
+
+
+def _calendar(console: Console, engine: sa.Engine | None) -> None:
     now = datetime.now(krx.KST)
     session = krx.current_or_next_session(now)
     console.print(
         f"calendar: last closed session {krx.last_closed_session(now).day}, current or next {session.day} "
         f"{session.open_at:%H:%M}–{session.close_at:%H:%M} KST, committed until {krx.LAST_DAY}"
     )
+    for name, ask in WITNESSES.items():
+        if engine is None:
+            console.print(f"  {name}: not asked, it needs the database")
+            continue
+        testimony = ask(engine)
+        disagreements = {
+            "open on days that the calendar has closed": sorted(filter(_is_closed, testimony.open)),
+            "closed on days that the calendar has open": sorted(filter(krx.is_session, testimony.closed)),
+        }
+        told = [f"{what}: {', '.join(map(str, days))}" for what, days in disagreements.items() if days]
+        if told:
+            console.print(
+                f"  {name} [red]disagrees[/]: {'; '.join(told)}. Load the session again, or correct "
+                "azak_assets/krx/data with a source.",
+                soft_wrap=True,
+            )
+        elif testimony.open:
+            first, last = min(testimony.open), max(testimony.open)
+            console.print(f"  {name} agrees: {len(testimony.open)} sessions {first} … {last}")
+        else:
+            console.print(f"  {name}: no bars yet")
+
+
+def _is_closed(day: date) -> bool:
+    return not krx.is_session(day)
 
 
 def _machine(console: Console, settings: Settings) -> bool:

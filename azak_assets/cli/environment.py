@@ -5,11 +5,12 @@ Belongs here: the steps that `azak up` and `azak run` share, each told to the co
 
 import fcntl
 import hashlib
+import importlib.metadata
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -82,12 +83,10 @@ def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAUL
         )
     with ExitStack() as stack:
         children: list[Child] = []
+        stack.callback(stop, children)
         if settings.mode is Mode.SANDBOX:
             if settings.azak_sandbox_url is None:
-                sandbox = start_sandbox(settings, replay=replay, seed=seed)
-                stack.callback(stop, [sandbox[0]])
-                children.append(sandbox[0])
-                settings = settings.in_sandbox(sandbox[1])
+                settings = settings.in_sandbox(start_sandbox(settings, children, replay=replay, seed=seed))
             elif replay is not None or seed != DEFAULT_SEED:
                 raise CannotStart(
                     f"AZAK_SANDBOX_URL names a running sandbox ({settings.azak_sandbox_url}), which plays what it was "
@@ -104,12 +103,12 @@ def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAUL
         finally:
             engine.dispose()
         variables = environment(settings, databases)
-        console.print(f"[green]✓[/] dbt manifest {ready_manifest()}")
+        console.print(f"[green]✓[/] dbt manifest {ready_manifest(variables)}")
         yield Prepared(settings, of_world, databases, variables, children)
 
 
-def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tuple[Child, str]:
-    """A sandbox of our own on a free port: the child and its address.
+def start_sandbox(settings: Settings, children: list[Child], *, replay: Path | None, seed: int) -> str:
+    """The address of a sandbox of our own on a free port; it is among ``children``, which the caller stops.
 
     Raises:
         CannotStart: it ended or did not answer; the message holds its last words.
@@ -120,7 +119,7 @@ def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tupl
         command += ["--replay", str(replay.resolve())]
     log = settings.azak_home / "logs" / "sandbox.log"
     log.unlink(missing_ok=True)
-    child = Child.start("sandbox", command, environment={}, log=log, cwd=REPOSITORY)
+    child = Child.start("sandbox", command, environment={}, log=log, cwd=REPOSITORY, among=children)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + SANDBOX_START_S
     while time.monotonic() < deadline:
@@ -131,8 +130,7 @@ def start_sandbox(settings: Settings, *, replay: Path | None, seed: int) -> tupl
         except httpx.HTTPError:
             time.sleep(0.1)
         else:
-            return child, url
-    stop([child])
+            return url
     raise CannotStart(f"The sandbox did not answer at {url} within {SANDBOX_START_S} s; its log is {log}.")
 
 
@@ -148,39 +146,54 @@ def ready_databases(settings: Settings, console: Console) -> database.Databases:
     return databases
 
 
-def ready_manifest() -> str:
-    """Parse the dbt project if its files changed since the last time; returns what was done.
+CONNECTION = ("AZAK_DBT_HOST", "AZAK_DBT_PORT", "AZAK_DBT_USER", "AZAK_DBT_DATABASE")
+"""What dbt's parse cache holds for: with any other of these a call parses the whole project again."""
 
-    Loading the definitions reads the manifest and never parses: a parse costs about five seconds. The manifest is
-    replaced whole and by one process at a time, since others may be reading it.
+
+def ready_manifest(variables: Mapping[str, str] | None = None) -> str:
+    """Parse the dbt project if its files or the database changed since the last time; returns what was done.
+
+    Loading the definitions reads the manifest and never parses, and a run's dbt calls copy the parse cache beside it:
+    a parse costs about five seconds. Both are replaced whole and by one process at a time, since others may be reading.
+
+    Args:
+        variables: what `environment` gives the runs, of which dbt takes the database and the folder. Without them the
+            manifest goes into the project's own folder, for those who read it and connect to nothing.
 
     Raises:
         CannotStart: dbt cannot parse the project; the message is dbt's.
     """
-    target = DBT_PROJECT / "target"
-    target.mkdir(exist_ok=True)
+    variables = variables or {}
+    target = Path(variables.get("DBT_TARGET_PATH", DBT_PROJECT / "target"))
+    target.mkdir(parents=True, exist_ok=True)
     stamp = target / "manifest.sha256"
     with (target / "parse.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        digest = _project_digest()
-        if (target / "manifest.json").is_file() and stamp.is_file() and stamp.read_text() == digest:
+        digest = _parse_digest(variables)
+        kept = [target / name for name in ("partial_parse.msgpack", "manifest.json")]
+        if all(file.is_file() for file in kept) and stamp.is_file() and stamp.read_text() == digest:
             return "up to date"
         with tempfile.TemporaryDirectory(dir=target) as fresh:
             place = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", fresh)
             parsed = subprocess.run(
-                [program("dbt"), "parse", "--quiet", *place], capture_output=True, text=True, check=False
+                [program("dbt"), "parse", "--quiet", "--log-path", fresh, *place],
+                env={**os.environ, **variables},
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if parsed.returncode != 0:
                 raise CannotStart(f"dbt cannot parse azak_dbt:\n{parsed.stdout}{parsed.stderr}")
-            for name in ("partial_parse.msgpack", "manifest.json"):
-                (Path(fresh) / name).replace(target / name)
+            for file in kept:
+                (Path(fresh) / file.name).replace(file)
         stamp.write_text(digest)
     return "parsed"
 
 
-def _project_digest() -> str:
-    """A hash over the files that dbt parses."""
-    digest = hashlib.sha256()
+def _parse_digest(variables: Mapping[str, str]) -> str:
+    """A hash over all that a parse depends on: dbt, the files it reads, the database it is for."""
+    digest = hashlib.sha256(importlib.metadata.version("dbt-core").encode())
+    digest.update(repr([variables.get(name) for name in CONNECTION]).encode())
     for file in sorted(DBT_PROJECT.rglob("*")):
         if file.suffix in (".sql", ".yml", ".csv", ".md") and "target" not in file.relative_to(DBT_PROJECT).parts:
             digest.update(str(file.relative_to(DBT_PROJECT)).encode())
@@ -204,6 +217,8 @@ def environment(settings: Settings, databases: database.Databases) -> dict[str, 
         "AZAK_DBT_USER": url.username or "postgres",
         "AZAK_DBT_PASSWORD": url.password or "",
         "AZAK_DBT_DATABASE": str(url.database),
+        # A folder a home: dbt's parse cache holds for one database, and two homes may work at once.
+        "DBT_TARGET_PATH": str(settings.azak_home / "dbt"),
         "PATH": f"{Path(program('dbt')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     if settings.azak_sandbox_url is not None:

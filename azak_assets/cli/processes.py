@@ -1,6 +1,7 @@
 """Children of the command line: started in sessions of their own, watched, and stopped with everything they started.
 
-Belongs here: processes and ports. Does not belong here: what is started and why (`environment`, `up`).
+Belongs here: processes, the signals that end us, and ports. Does not belong here: what is started and why
+(`environment`, `up`).
 """
 
 import contextlib
@@ -11,9 +12,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -25,6 +29,63 @@ back.
 
 UP_LOCK = "up.lock"
 """File under AZAK_HOME that a running `azak up` holds; the kernel lets go of it when its holder dies."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """Ctrl-C, SIGTERM or a closed terminal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Held:
+    """Whether `Stopped` waits now, and the signal that came meanwhile."""
+
+    depth = 0
+    number: int | None = None
+
+
+def stop_on_signals() -> None:
+    """From now on each of `STOPS` raises `Stopped` in the main thread. A command started by nohup outlives its
+    terminal.
+    """
+    for number in STOPS:
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None = None) -> None:
+    if _Held.depth:
+        _Held.number = number
+        return
+    # A second signal while stopping must not interrupt the stopping.
+    ignore_signals()
+    raise Stopped(number)
+
+
+@contextmanager
+def signals_held(*, drop: bool = False) -> Iterator[None]:
+    """`Stopped` is raised after the block and not within: what it does is done whole. With ``drop``, never."""
+    _Held.depth += 1
+    try:
+        yield
+    finally:
+        _Held.depth -= 1
+        if drop:
+            _Held.number = None
+    if not _Held.depth and _Held.number is not None:
+        number, _Held.number = _Held.number, None
+        _stop(number)
+
+
+def ignore_signals() -> None:
+    """Nobody interrupts us any more: for the way out, which ends what we started and takes seconds."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def is_held(lock: Path) -> bool:
@@ -62,22 +123,31 @@ def is_port_free(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Child:
-    """One process that we started, with the log its output goes to."""
+    """One process that we started, with the log its output goes to and its start time (a pid alone is used again)."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    created: float
 
     @classmethod
     def start(
-        cls, name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path, cwd: Path
+        cls,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        cwd: Path,
+        among: "list[Child] | None" = None,
     ) -> "Child":
         """Start ``command`` in a session of its own: Ctrl-C reaches us alone, and we stop our children in order.
 
         Its standard input is a pipe that closes when we end, however we end; a child that reads it can follow us.
+        ``among`` is the list that will be stopped: no signal finds the child started and not in it.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with log.open("ab") as output, signals_held():
             process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
@@ -87,7 +157,10 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return cls(name, process, log)
+            child = cls(name, process, log, psutil.Process(process.pid).create_time())
+            if among is not None:
+                among.append(child)
+        return child
 
     @property
     def has_ended(self) -> bool:
@@ -100,10 +173,32 @@ class Child:
 
     def family(self) -> list[psutil.Process]:
         """The process and everything it started that still runs."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            parent = psutil.Process(self.process.pid)
-            return [parent, *parent.children(recursive=True)]
-        return []
+        return family(self.process.pid, self.created)
+
+
+def family(pid: int, created: float) -> list[psutil.Process]:
+    """What still runs of a child's session, whether or not the child does, and what started sessions of its own there.
+
+    A child that died leaves its own children to the system, which is their parent from then on; the session remains.
+    The system gives no pid away while its session has members, so a leader of another age means that ours is over.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if abs(psutil.Process(pid).create_time() - created) >= 1:
+            return []
+    members: dict[psutil.Process, None] = {}
+    for other in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(other) == pid and (process := psutil.Process(other)).create_time() >= created - 1:
+                members |= dict.fromkeys([process, *process.children(recursive=True)])
+    return [member for member in members if _runs(member)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Not gone, and no zombie, which has ended and waits for its parent only."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_when_input_closes() -> None:
@@ -118,29 +213,70 @@ def end_when_input_closes() -> None:
     threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
-def stop(children: Sequence[Child]) -> None:
+def stop(children: Sequence[Child], patience_s: float = STOP_PATIENCE_S) -> None:
     """Stop children and their descendants: SIGINT, patience, then SIGKILL for what is left. Never touches anything
-    else.
+    else, and no second Ctrl-C interrupts it.
     """
-    family = [member for child in children for member in child.family()]
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            child.process.send_signal(signal.SIGINT)
-    end_all(family, first=signal.SIGTERM, patience_s=STOP_PATIENCE_S)
-    for child in children:
-        child.process.wait()
-        if child.process.stdin is not None:
-            child.process.stdin.close()
+
+    def left() -> list[psutil.Process]:
+        return [member for child in children for member in child.family()]
+
+    with signals_held(drop=True):
+        known = left()  # before the first of them dies, and with it the way to what it started elsewhere
+        for child in children:
+            if child.has_ended:  # it can tell its own no more: they are told themselves
+                tell(child.family(), signal.SIGTERM)
+            else:
+                child.process.send_signal(signal.SIGINT)
+        end_all(left, known=known, patience_s=patience_s)
+        for child in children:
+            child.process.wait()
+            if child.process.stdin is not None:
+                child.process.stdin.close()
 
 
-def end_all(family: Sequence[psutil.Process], *, first: signal.Signals, patience_s: float) -> None:
-    """Wait for processes that were told to stop; signal the rest with ``first``, then kill what still runs."""
-    _, alive = psutil.wait_procs(family, timeout=patience_s)
-    for member in alive:
+def end_descendants() -> None:
+    """End what this process started and left running, dbt say, but for sessions of their own: a PostgreSQL that we
+    started is no longer ours.
+    """
+    here = os.getsid(0)
+
+    def left() -> list[psutil.Process]:
+        found = []
+        for member in psutil.Process().children(recursive=True):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getsid(member.pid) == here and _runs(member):
+                    found.append(member)
+        return found
+
+    with signals_held(drop=True):
+        tell(left(), signal.SIGINT)
+        end_all(left)
+
+
+def end_all(
+    left: Callable[[], list[psutil.Process]],
+    *,
+    known: Sequence[psutil.Process] = (),
+    patience_s: float = STOP_PATIENCE_S,
+) -> None:
+    """Wait until processes that were told to stop are gone; then SIGTERM for the rest, then SIGKILL.
+
+    ``left`` looks anew each time: one that is told to stop may still start another.
+    """
+    for number, patience in ((None, patience_s), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
+        members = [member for member in dict.fromkeys([*known, *left()]) if _runs(member)]
+        if number is not None:
+            tell(members, number)
+        deadline = time.monotonic() + patience
+        # Not psutil.wait_procs: it waits for an orphan's zombie too, which stays where nobody reaps (a container).
+        while (members := [member for member in members if _runs(member)]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        known = members
+
+
+def tell(members: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to each that is still the process it was."""
+    for member in members:
         with contextlib.suppress(psutil.NoSuchProcess):
-            member.send_signal(first)
-    _, alive = psutil.wait_procs(alive, timeout=3)
-    for member in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(alive, timeout=3)
+            member.send_signal(number)

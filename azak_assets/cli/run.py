@@ -7,6 +7,7 @@ Belongs here: choosing the sessions, showing progress, the summary. Does not bel
 import contextlib
 import logging
 import os
+import signal
 import threading
 import time
 import uuid
@@ -26,7 +27,8 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, newest_settled, prepared
-from azak_assets.cli.processes import UP_LOCK, is_held
+from azak_assets.cli.failures import disk_is_full, says_disk_is_full
+from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
 from azak_assets.krx.universe import FIRST_TRADING_DAY
 from azak_assets.warehouse import database
 
@@ -48,13 +50,15 @@ class Part:
 
 @dataclass
 class Outcome:
-    """What a run did: counts by table from the materializations, failed steps, checks that did not pass, seconds."""
+    """What a run did: counts by table from the materializations, failed steps, checks that did not pass, seconds, and
+    whether somebody stopped it."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    is_interrupted: bool = False
 
     def note(self, event: "dg.DagsterEvent") -> None:
         """Take what matters from one event of a run."""
@@ -70,8 +74,11 @@ class Outcome:
                 )
         elif event.is_step_failure:
             self.failures.append(f"{event.step_key}: {_cause(event)}")
-        elif event.event_type_value == "PIPELINE_FAILURE" and not self.failures:
-            self.failures.append(str(event.message))
+        elif event.event_type_value == "PIPELINE_FAILURE":
+            reason = event.job_failure_data.failure_reason
+            self.is_interrupted |= reason is not None and reason.value == "UNEXPECTED_TERMINATION"
+            if not self.failures:
+                self.failures.append(str(event.message))
 
     def _note_materialization(self, name: str, metadata: Mapping[str, "dg.MetadataValue[Any]"]) -> None:
         if name in self.counts:  # a run over several sessions tells one story once a partition
@@ -108,13 +115,40 @@ def checked_range(first: date, last: date) -> list[krx.Session]:
     return krx.sessions(first, last)
 
 
+class Interrupted(Exception):  # noqa: N818 - reads as the sentence it opens
+    """Somebody stopped the command; the message says what is left and how to go on."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(
+            "Stopped: every step that had finished is kept, and the one that was cut short left nothing behind. The "
+            "same command goes on from there."
+        )
+        self.exit_code = exit_code
+
+
 def run(console: Console, *, first: date, last: date, replay: Path | None, seed: int) -> bool:
     """Materialize every asset for the sessions from ``first`` to ``last``; whether everything succeeded.
 
     Raises:
-        CannotStart: with one sentence on what to do.
+        CannotStart: with one sentence on what to do. Interrupted: by Ctrl-C, SIGTERM or a closed terminal; everything
+            that was started has ended, but for the PostgreSQL that outlives every command.
     """
     sessions = checked_range(first, last)
+    stop_on_signals()
+    # Dagster takes Ctrl-C and SIGTERM for itself while it executes; a closed terminal goes the same way.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return _run(console, sessions, replay=replay, seed=seed)
+    except Stopped as stopped:
+        raise Interrupted(stopped.exit_code) from stopped
+    finally:
+        ignore_signals()
+        end_descendants()
+
+
+def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, seed: int) -> bool:
+    first, last = sessions[0].day, sessions[-1].day
     began = time.monotonic()
     with prepared(console, replay=replay, seed=seed) as ready:
         os.environ.update(ready.environment)
@@ -124,7 +158,7 @@ def run(console: Console, *, first: date, last: date, replay: Path | None, seed:
         # hear it.
         warnings.filterwarnings("ignore", category=dg.BetaWarning)
         warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-        from azak_assets.cli.dead_runs import PROCESS_TAG, end_dead_runs, this_process  # noqa: PLC0415
+        from azak_assets.cli.dead_runs import NO_RETRY, PROCESS_TAG, end_dead_runs, this_process  # noqa: PLC0415
         from azak_assets.definitions import defs  # noqa: PLC0415
 
         logging.getLogger("dagster").setLevel(logging.ERROR)
@@ -148,13 +182,16 @@ def run(console: Console, *, first: date, last: date, replay: Path | None, seed:
             days = {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
             # dbt prints a line a model and test; that belongs into a log, the terminal shows the steps.
             with (ready.settings.azak_home / "logs" / "run.log").open("w") as log, contextlib.redirect_stdout(log):
-                own = {"azak/why": "azak run", PROCESS_TAG: this_process()}
+                # Who watches this command starts it again himself: no daemon of an `azak up` beside it should.
+                own = {"azak/why": "azak run", PROCESS_TAG: this_process(), **NO_RETRY}
                 parts = (
                     Part("reference data", reference, own),
                     Part("prices", prices, {**own, **price_days}),
                     Part("sessions", daily, {**own, **days}),
                 )
                 ok = all(_execute(console, job, instance, part=part, outcome=outcome) for part in parts)
+        if outcome.is_interrupted:
+            raise Stopped(signal.SIGINT)
         outcome.seconds = time.monotonic() - began
         _summarize(console, ready.databases.azak, outcome)
     return ok
@@ -163,16 +200,22 @@ def run(console: Console, *, first: date, last: date, replay: Path | None, seed:
 def _execute(
     console: Console, job: "dg.JobDefinition", instance: "dg.DagsterInstance", *, part: Part, outcome: Outcome
 ) -> bool:
+    import dagster as dg  # noqa: PLC0415
+
     run_id = str(uuid.uuid4())
-    with _followed(console, instance, run_id, part.name):
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=part.assets,
-            tags=part.tags,
-            run_id=run_id,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
+    try:
+        with _followed(console, instance, run_id, part.name):
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=part.assets,
+                tags=part.tags,
+                run_id=run_id,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
+    except dg.DagsterExecutionInterruptedError:  # before the first step or after the last
+        outcome.is_interrupted = True
+        return False
     for event in result.all_events:
         outcome.note(event)
     return bool(result.success)
@@ -189,7 +232,8 @@ def _cause(event: "dg.DagsterEvent") -> str:
     if error is None:
         return str(event.message)
     name, _, said = error.message.strip().partition(": ")
-    return said if said and name.endswith(error.cls_name or name) else error.message.strip()
+    cause = said if said and name.endswith(error.cls_name or name) else error.message.strip()
+    return disk_is_full(cause) if says_disk_is_full(cause) else cause
 
 
 @contextmanager

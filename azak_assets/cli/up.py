@@ -3,22 +3,21 @@
 Belongs here: the order of starting and stopping, and asking Dagster (over its GraphQL API) to load the first sessions.
 """
 
-import contextlib
 import fcntl
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from azak_assets import krx
@@ -30,18 +29,31 @@ from azak_assets.cli.environment import (
     newest_settled,
     prepared,
 )
-from azak_assets.cli.processes import UP_LOCK, Child, end_all, free_port, is_port_free, program, stop
+from azak_assets.cli.processes import (
+    UP_LOCK,
+    Child,
+    Stopped,
+    end_all,
+    family,
+    free_port,
+    ignore_signals,
+    is_port_free,
+    program,
+    stop,
+    stop_on_signals,
+    tell,
+)
 from azak_assets.resources import World
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.warehouse import server
 
 UI_START_S = 120
+POLL_PATIENCE_S = 300
+"""How long the load is followed while Dagster answers no question: a machine that loads prices is a busy one."""
 CODE_LOCATION = "azak"
 REPOSITORY_NAME = "__repository__"
-
-
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """Ctrl-C, SIGTERM or a closed terminal."""
+NOTES = "up.json"
+"""File under AZAK_HOME with what runs, so that the next start can end what a killed one left behind."""
 
 
 def up(console: Console, *, port: int, sessions: int, replay: Path | None, seed: int) -> None:
@@ -50,56 +62,66 @@ def up(console: Console, *, port: int, sessions: int, replay: Path | None, seed:
     Raises:
         CannotStart: with one sentence on what to do.
     """
-    _stop_on_signals()
+    stop_on_signals()
     settings = Settings()
+    settings.azak_home.mkdir(parents=True, exist_ok=True)
+    try:
+        with ExitStack() as stack:
+            try:
+                _work(console, stack, settings, port=port, sessions=sessions, replay=replay, seed=seed)
+            except BaseException as error:
+                # First of all: the way out takes seconds, and a Ctrl-C on it would leave things running.
+                ignore_signals()
+                if isinstance(error, Stopped):
+                    console.print("\nstopping …")
+                raise
+    except Stopped:
+        console.print(f"[green]✓[/] stopped; data stays in {settings.azak_home}")
+
+
+def _work(
+    console: Console,
+    stack: ExitStack,
+    settings: Settings,
+    *,
+    port: int,
+    sessions: int,
+    replay: Path | None,
+    seed: int,
+) -> None:
+    """Start, load and wait; ends with an exception only, and ``stack`` ends what was started."""
     home = settings.azak_home
-    home.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_only_one(home))
-            had_server = _end_leftovers(home)
-            owns_server = settings.azak_database_url is None and (had_server or server.status(home) is None)
-            stack.callback(_forget, home)
-            if owns_server:
-                stack.callback(server.stop, home)
-            if not is_port_free(port):
-                other = next((p for p in range(port + 1, 65536) if is_port_free(p)), None) or free_port()
-                raise CannotStart(
-                    f"Port {port} is in use by another program: choose one with `azak up --port {other}`."
-                )
-            _remember(home, [], owns_server=owns_server)
-            ready = stack.enter_context(prepared(console, replay=replay, seed=seed))
-            children = [*ready.children]
-            _remember(home, children, owns_server=owns_server)
-            url = f"http://127.0.0.1:{port}"
-            dagster: list[Child] = []
-            stack.callback(stop, dagster)
-            for child in _start_dagster(ready, url, port, console):
-                dagster.append(child)
-                children.append(child)
-                _remember(home, children, owns_server=owns_server)
-            _tell(console, ready, url)
-            _load_missing(console, url, ready.world, _newest_sessions(ready.world, sessions), children)
-            console.print("Ctrl-C stops everything that was started here.")
-            while not (ended := [child for child in children if child.has_ended]):
-                time.sleep(0.5)
-            raise CannotStart(
-                f"{ended[0].name} ended by itself; its log {ended[0].log} ends with:\n{ended[0].last_lines()}"
-            )
-        except Stopped:
-            console.print("\nstopping …")
-    console.print(f"[green]✓[/] stopped; data stays in {home}")
+    stack.enter_context(_only_one(home))
+    had_server = _end_leftovers(home)
+    owns_server = settings.azak_database_url is None and (had_server or server.status(home) is None)
+    stack.callback(_forget, home)
+    if owns_server:
+        stack.callback(server.stop, home)
+    if not is_port_free(port):
+        other = next((p for p in range(port + 1, 65536) if is_port_free(p)), None) or free_port()
+        raise CannotStart(f"Port {port} is in use by another program: choose one with `azak up --port {other}`.")
+    _remember(home, [], owns_server=owns_server)
+    ready = stack.enter_context(prepared(console, replay=replay, seed=seed))
+    dagster: list[Child] = []
+    stack.callback(stop, dagster)
 
+    def remember() -> None:
+        _remember(home, [*ready.children, *dagster], owns_server=owns_server)
 
-def _stop_on_signals() -> None:
-    def raise_stopped(_number: int, _frame: FrameType | None) -> NoReturn:
-        # A second signal while stopping must not interrupt the stopping.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        raise Stopped
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_stopped)
+    remember()
+    url = f"http://127.0.0.1:{port}"
+    _start_dagster(ready, url, console, port=port, started=dagster, remember=remember)
+    children = [*ready.children, *dagster]
+    _tell(console, ready, url)
+    try:
+        _load_missing(console, url, ready.world, _newest_sessions(ready.world, sessions), children)
+    except CannotStart as error:
+        # The platform is up, and the UI is where to see and mend what went wrong.
+        console.print(f"[red]✗[/] the first load: {escape(str(error))}", soft_wrap=True)
+    console.print("Ctrl-C stops everything that was started here.")
+    while not (ended := [child for child in children if child.has_ended]):
+        time.sleep(0.5)
+    raise CannotStart(f"{ended[0].name} ended by itself; its log {ended[0].log} ends with:\n{ended[0].last_lines()}")
 
 
 @contextmanager
@@ -117,40 +139,50 @@ def _only_one(home: Path) -> Iterator[None]:
 
 
 def _remember(home: Path, children: list[Child], *, owns_server: bool) -> None:
-    """Write down what runs, so that the next start can end what a killed one left behind."""
-    running = [{"pid": m.pid, "created": m.create_time()} for child in children for m in child.family()]
-    (home / "up.json").write_text(json.dumps({"owns_server": owns_server, "children": running}))
+    running = [{"pid": child.process.pid, "created": child.created} for child in children]
+    notes = {"booted": psutil.boot_time(), "owns_server": owns_server, "children": running}
+    written = home / f"{NOTES}.new"
+    written.write_text(json.dumps(notes))
+    written.replace(home / NOTES)
+
+
+def _left(home: Path) -> tuple[list[psutil.Process], bool]:
+    """What still runs of those written down, and whether the PostgreSQL of this home was started by them.
+
+    A pid counts only with the start time we wrote down, and none of before the machine started anew.
+    """
+    try:
+        notes = json.loads((home / NOTES).read_text())
+        children = [(int(child["pid"]), float(child["created"])) for child in notes["children"]]
+        owns_server, booted = bool(notes["owns_server"]), float(notes["booted"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return [], False
+    if abs(booted - psutil.boot_time()) > CLOCK_DRIFT_S:
+        return [], owns_server
+    return [member for child in children for member in family(*child)], owns_server
+
+
+CLOCK_DRIFT_S = 60
+"""The time of the start of the machine is computed from the clock, which is corrected now and then."""
 
 
 def _forget(home: Path) -> None:
-    (home / "up.json").unlink(missing_ok=True)
+    """Drop the notes, but for a process that nothing could end: the next start tries again."""
+    if not _left(home)[0]:
+        (home / NOTES).unlink(missing_ok=True)
 
 
 def _end_leftovers(home: Path) -> bool:
-    """End processes of an earlier `azak up` that was killed; whether the PostgreSQL of this home was its own too.
-
-    A pid counts only with the start time we wrote down.
-    """
-    try:
-        noted = json.loads((home / "up.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    leftovers = []
-    for entry in noted["children"]:
-        try:
-            process = psutil.Process(entry["pid"])
-            if abs(process.create_time() - entry["created"]) < 1:
-                leftovers += [process, *process.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            continue
-    for process in leftovers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    end_all(leftovers, first=signal.SIGKILL, patience_s=10)
-    return bool(noted["owns_server"])
+    """End processes of an earlier `azak up` that was killed; whether the PostgreSQL of this home was its own too."""
+    leftovers, owns_server = _left(home)
+    tell(leftovers, signal.SIGTERM)
+    end_all(lambda: _left(home)[0])
+    return owns_server
 
 
-def _start_dagster(ready: Prepared, url: str, port: int, console: Console) -> Iterator[Child]:
+def _start_dagster(
+    ready: Prepared, url: str, console: Console, *, port: int, started: list[Child], remember: Callable[[], None]
+) -> None:
     """Code server, webserver and, once the two have met, the daemon. The code server alone imports the definitions.
 
     A daemon that finds no code server looks again only after a minute, so it comes last.
@@ -163,10 +195,11 @@ def _start_dagster(ready: Prepared, url: str, port: int, console: Console) -> It
         f"{CODE_LOCATION}\n"
     )
 
-    def start(name: str, *command: str) -> Child:
+    def start(name: str, *command: str) -> None:
         log = logs / f"{name.replace(' ', '-')}.log"
         log.unlink(missing_ok=True)
-        return Child.start(name, command, environment=ready.environment, log=log, cwd=REPOSITORY)
+        Child.start(name, command, environment=ready.environment, log=log, cwd=REPOSITORY, among=started)
+        remember()
 
     server_flags = (
         "-h",
@@ -178,15 +211,11 @@ def _start_dagster(ready: Prepared, url: str, port: int, console: Console) -> It
         "--location-name",
         CODE_LOCATION,
     )
-    code_server = start("code server", program("dagster"), "code-server", "start", *server_flags)
-    yield code_server
-    webserver = start(
-        "webserver", program("dagster-webserver"), "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port)
-    )
-    yield webserver
+    start("code server", program("dagster"), "code-server", "start", *server_flags)
+    start("webserver", program("dagster-webserver"), "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port))
     _end_dead_runs(ready, console)
-    _wait_for_ui(url, [code_server, webserver], console)
-    yield start("daemon", program("dagster-daemon"), "run", "-w", str(workspace))
+    _wait_for_ui(url, started, console)
+    start("daemon", program("dagster-daemon"), "run", "-w", str(workspace))
 
 
 def _end_dead_runs(ready: Prepared, console: Console) -> None:
@@ -194,9 +223,11 @@ def _end_dead_runs(ready: Prepared, console: Console) -> None:
     os.environ.update(ready.environment)
     import dagster as dg  # noqa: PLC0415 - three seconds, while the code server needs more
 
-    from azak_assets.cli.dead_runs import end_dead_runs  # noqa: PLC0415
+    from azak_assets.cli.dead_runs import cancel_first_loads, end_dead_runs  # noqa: PLC0415
 
     with dg.DagsterInstance.get() as instance:
+        # First the backfills: a dead run of theirs is nothing that the daemon should make again.
+        cancel_first_loads(instance)
         if dead := end_dead_runs(instance, no_daemon=True):
             console.print(f"[green]✓[/] {dead} runs of killed processes ended")
 
@@ -288,11 +319,11 @@ mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParam
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }
 """
 RUN_STATUS = """
-query($id: ID!) { runOrError(runId: $id) { ... on Run { status stepStats { stepKey status } executionPlan { steps { key
-} } } } }
+query($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status stepStats { stepKey status }
+    executionPlan { steps { key } } } } }
 """
 BACKFILL_STATUS = """
-query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename ... on PartitionBackfill {
     status error { message } runs(limit: 1) { id } } } }
 """
 
@@ -308,7 +339,11 @@ def _newest_sessions(world: World, count: int) -> list[date]:
 
 def _load_missing(console: Console, url: str, world: World, wanted: list[date], children: list[Child]) -> None:
     """Have Dagster load the reference assets and what is missing of the wanted sessions: prices, with the sessions
-    behind them that forecasts and scores look back on, in one backfill, and everything else in another."""
+    behind them that forecasts and scores look back on, in one backfill, and everything else in another.
+
+    Raises:
+        CannotStart: the load did not come to its end; the message says where to look.
+    """
     if not wanted:
         return
     nodes = [node for node in ask(url, ASSETS)["assetNodes"] if node["isExecutable"]]
@@ -326,24 +361,25 @@ def _load_missing(console: Console, url: str, world: World, wanted: list[date], 
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     ) as bar:
-        run_id = _launch_reference(url, reference)
-        ok = _follow(url, run_id, bar, "reference data", children)
+        _follow(url, _launch_reference(url, reference), bar, "reference data", children)
         for what, some, days in (("prices", prices, price_days), ("everything else", others, missing)):
-            if not ok or not days:
-                continue
-            backfill_id = _launch_backfill(url, [node["assetKey"] for node in some], days)
-            run_id = _run_of_backfill(url, backfill_id, children)
-            ok = _follow(url, run_id, bar, f"{what}, {len(days)} sessions {days[0]} … {days[-1]}", children)
-    if ok:
-        console.print("[green]✓[/] loaded: look at the assets in the UI")
-    else:
-        console.print(f"[red]✗[/] the load failed: {url}/runs/{run_id} shows the step, its cause and what to do")
+            if days:
+                backfill_id = _launch_backfill(url, [node["assetKey"] for node in some], days)
+                run_id = _run_of_backfill(url, backfill_id, children)
+                _follow(url, run_id, bar, f"{what}, {len(days)} sessions {days[0]} … {days[-1]}", children)
+    console.print("[green]✓[/] loaded: look at the assets in the UI")
 
 
 def _is_loaded(node: dict[str, Any], day: date) -> bool:
     ranges = (node["assetPartitionStatuses"] or {}).get("ranges") or []
     key = day.isoformat()
     return any(one["status"] == "MATERIALIZED" and one["startKey"] <= key <= one["endKey"] for one in ranges)
+
+
+def _tags() -> list[dict[str, str]]:
+    from azak_assets.cli.dead_runs import FIRST_LOAD  # noqa: PLC0415 - loads Dagster, which by now is loaded
+
+    return [{"key": key, "value": value} for key, value in FIRST_LOAD.items()]
 
 
 def _launch_reference(url: str, assets: list[dict[str, Any]]) -> str:
@@ -353,8 +389,7 @@ def _launch_reference(url: str, assets: list[dict[str, Any]]) -> str:
         "pipelineName": "__ASSET_JOB",
         "assetSelection": assets,
     }
-    tags = [{"key": "azak/why", "value": "first load"}]
-    params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
+    params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": _tags()}}
     answer = ask(url, LAUNCH_JOB, params=params)["launchRun"]
     if answer["__typename"] != "LaunchRunSuccess":
         raise CannotStart(f"Dagster did not start the reference run: {answer}")
@@ -365,6 +400,7 @@ def _launch_backfill(url: str, assets: list[dict[str, Any]], days: list[date]) -
     params = {
         "assetSelection": assets,
         "partitionNames": [day.isoformat() for day in days],
+        "tags": _tags(),
         "title": "first load",
         "description": "The newest sessions that were missing when `azak up` started.",
     }
@@ -374,29 +410,65 @@ def _launch_backfill(url: str, assets: list[dict[str, Any]], days: list[date]) -
     return str(answer["backfillId"])
 
 
+def _ask_patiently(url: str, query: str, children: list[Child], **variables: Any) -> dict[str, Any]:
+    """One question to a Dagster that is busy: one without an answer is asked again as long as its processes live.
+
+    Raises:
+        CannotStart: a process has ended, or there was no answer within `POLL_PATIENCE_S`.
+    """
+    deadline = time.monotonic() + POLL_PATIENCE_S
+    while True:
+        try:
+            return ask(url, query, **variables)
+        except CannotStart:
+            if time.monotonic() > deadline or any(child.has_ended for child in children):
+                raise
+            time.sleep(1)
+
+
 def _run_of_backfill(url: str, backfill_id: str, children: list[Child]) -> str:
-    """The run that the daemon makes of the backfill; it looks every few seconds."""
+    """The run that the daemon makes of the backfill; it looks every few seconds.
+
+    Raises:
+        CannotStart: there will be none.
+    """
     while not any(child.has_ended for child in children):
-        backfill = ask(url, BACKFILL_STATUS, id=backfill_id)["partitionBackfillOrError"]
+        backfill = _ask_patiently(url, BACKFILL_STATUS, children, id=backfill_id)["partitionBackfillOrError"]
+        if backfill["__typename"] != "PartitionBackfill":
+            raise CannotStart(f"its backfill {backfill_id} is gone; `azak up` asks for what is missing anew.")
         if backfill["runs"]:
             return str(backfill["runs"][0]["id"])
         if backfill["error"]:
-            raise CannotStart(f"The backfill failed: {backfill['error']['message']}")
+            raise CannotStart(f"the backfill failed: {backfill['error']['message']}")
+        if backfill["status"] != "REQUESTED":
+            raise CannotStart(
+                f"the backfill {backfill_id} is {backfill['status'].lower()} and made no run; `azak up` asks for what "
+                "is missing anew."
+            )
         time.sleep(1)
-    raise CannotStart("A process of Dagster ended while the backfill waited; the logs folder says why.")
+    raise CannotStart("a process of Dagster ended while the backfill waited.")
 
 
-def _follow(url: str, run_id: str, bar: Progress, what: str, children: list[Child]) -> bool:
-    """Show a run's steps until it ends; whether it succeeded."""
+def _follow(url: str, run_id: str, bar: Progress, what: str, children: list[Child]) -> None:
+    """Show a run's steps until it succeeds.
+
+    Raises:
+        CannotStart: it did not.
+    """
     task = bar.add_task(what, total=None)
     while not any(child.has_ended for child in children):
-        run = ask(url, RUN_STATUS, id=run_id)["runOrError"]
+        run = _ask_patiently(url, RUN_STATUS, children, id=run_id)["runOrError"]
+        if run["__typename"] != "Run":
+            raise CannotStart(f"its run {run_id} is gone; `azak up` asks for what is missing anew.")
         ended = [step for step in run["stepStats"] if step["status"] in ("SUCCESS", "FAILURE", "SKIPPED")]
         running = [step["stepKey"] for step in run["stepStats"] if step["status"] == "IN_PROGRESS"]
         total = len(run["executionPlan"]["steps"]) if run["executionPlan"] else None
         bar.update(task, completed=len(ended), total=total, description=f"{what}: {', '.join(running) or 'waiting'}")
         if run["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
             bar.update(task, description=f"{what}: {run['status'].lower()}")
-            return bool(run["status"] == "SUCCESS")
+            if run["status"] == "SUCCESS":
+                return
+            ended_as = "failed" if run["status"] == "FAILURE" else "was canceled"
+            raise CannotStart(f"{what} {ended_as}: {url}/runs/{run_id} shows the step, its cause and what to do.")
         time.sleep(1)
-    return False
+    raise CannotStart(f"a process of Dagster ended while it loaded {what}.")

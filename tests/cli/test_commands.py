@@ -8,8 +8,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 import psycopg
@@ -19,10 +22,11 @@ import typer
 from typer.testing import CliRunner
 
 from azak_assets.cli import app
+from azak_assets.cli.doctor import UPSTREAMS
 from azak_assets.cli.processes import free_port
 from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.settings import Settings, described
+from azak_assets.settings import SANDBOX_PREFIXES, Settings, described
 from azak_assets.warehouse import database, server
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -123,15 +127,114 @@ def test_doctor_with_a_running_home_and_a_sandbox(home: Path) -> None:
         shown = done(home, "doctor", AZAK_SANDBOX_URL=url)
     assert f"PostgreSQL {server.MAJOR_VERSION}" in shown
     assert "newest daily bars none" in shown
+    assert "observed trading: no bars yet" in shown
     assert shown.count("yes (HTTP") >= 6
 
 
+NOBODY = {name: "http://127.0.0.1:1" for name, _, _ in described() if name.endswith("_BASE_URL")}
+
+
+def answers(shown: str) -> dict[str, str]:
+    """The table of upstreams: what stands beside each name."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if line.startswith("│")]
+    return {row[0]: row[2] for row in rows if row[0] in {upstream.name for upstream in UPSTREAMS}}
+
+
 def test_doctor_says_which_upstream_does_not_answer(home: Path) -> None:
-    nobody = {name: "http://127.0.0.1:1" for name, _, _ in described() if name.endswith("_BASE_URL")}
-    shown = azak(home, "doctor", AZAK_MODE="live", **nobody)
+    shown = azak(home, "doctor", AZAK_MODE="live", TELEGRAM_CHAT_ID="1", **NOBODY)
     assert shown.returncode == 1
     assert "mode: live" in shown.stdout
-    assert shown.stdout.count("no: ConnectError") == len(nobody)
+    assert set(answers(shown.stdout).values()) == {"no: ConnectError"}
+    assert len(answers(shown.stdout)) == len(NOBODY)
+
+
+def test_doctor_knows_every_upstream_and_key() -> None:
+    assert sorted(upstream.address for upstream in UPSTREAMS) == sorted(SANDBOX_PREFIXES)
+    known = [key.upper() for upstream in UPSTREAMS for key in upstream.keys]
+    assert sorted(known) == sorted([*SECRETS, "TELEGRAM_CHAT_ID"])
+
+
+@contextmanager
+def something_that_answers() -> Iterator[str]:
+    """A server that has nothing and says so: any status is an answer."""
+    handler = type("Handler", (BaseHTTPRequestHandler,), {"do_GET": lambda self: self.send_error(404)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server_of_nothing:
+        Thread(target=server_of_nothing.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server_of_nothing.server_port}"
+        server_of_nothing.shutdown()
+
+
+def test_in_live_mode_only_what_is_configured_or_needed_counts(home: Path) -> None:
+    none = dict.fromkeys([*SECRETS, "TELEGRAM_CHAT_ID"], "")
+    kis = {"KIS_APP_KEY": f"{MARKER}-a", "KIS_APP_SECRET": f"{MARKER}-b"}
+    with something_that_answers() as url:
+        here = {**NOBODY, "KIS_BASE_URL": url, "KIS_MASTER_BASE_URL": url}
+        shown = azak(home, "doctor", AZAK_MODE="live", **{**none, **kis, **here})
+        assert shown.returncode == 0, shown.stdout
+        said = answers(shown.stdout)
+        assert said["KIS"] == "yes (HTTP 404)"
+        assert said["MK RSS"] == "no: ConnectError", "one feed of several, and no key says that it is wanted"
+        assert said["OpenDART"] == "not configured: OPENDART_API_KEY not set"
+        assert said["Naver"] == "not configured: NAVER_CLIENT_ID and NAVER_CLIENT_SECRET not set"
+
+        configured = {**none, **kis, **here, "OPENDART_API_KEY": f"{MARKER}-c"}
+        shown = azak(home, "doctor", AZAK_MODE="live", **configured)
+        assert shown.returncode == 1
+        assert answers(shown.stdout)["OpenDART"] == "no: ConnectError"
+
+        half = {**none, **kis, **here, "KIS_APP_SECRET": ""}
+        shown = azak(home, "doctor", AZAK_MODE="live", **half)
+        assert shown.returncode == 1
+        assert "KIS_APP_SECRET not set" in answers(shown.stdout)["KIS"]
+        assert "KIS_APP_KEY" not in answers(shown.stdout)["KIS"]
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("db", "url"), ("--help",)], ids=" ".join)
+def test_a_reader_who_has_seen_enough_is_no_failure_to_tell(home: Path, command: tuple[str, ...]) -> None:
+    # `azak doctor | head`, and `head` is gone before the first line.
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**Home(home, home).environment, "AZAK_MODE": "sandbox"}
+    with os.fdopen(writer, "wb") as nobody:
+        finished = subprocess.run(
+            [AZAK, *command], env=environment, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert finished.stderr == ""
+
+
+def bars(home: Path, days: list[date]) -> None:
+    """Daily bars of one stock on exactly these days."""
+    engine = database.create_engine(server.ensure_running(home).url("azak"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("delete from raw.daily_bars"))
+        for day in days:
+            connection.execute(
+                sa.text(
+                    "insert into raw.daily_bars (stock_code, trade_date, close, volume, turnover_krw, is_halted,"
+                    " known_at, source, observed_at, run_id)"
+                    " values ('005930', :day, 1, 0, 0, true, now(), 'test', now(), 'test')"
+                ),
+                {"day": day},
+            )
+    engine.dispose()
+
+
+def test_doctor_says_on_which_days_observed_trading_and_the_calendar_disagree(home: Path) -> None:
+    # Chuseok 2026 is 24 and 25 September, a Thursday and a Friday.
+    before, after = [date(2026, 9, day) for day in (21, 22, 23)], [date(2026, 9, day) for day in (28, 29)]
+    try:
+        bars(home, [*before, *after])
+        assert "observed trading agrees: 5 sessions 2026-09-21 … 2026-09-29" in done(home, "doctor")
+
+        bars(home, [date(2026, 9, 21), date(2026, 9, 23), date(2026, 9, 24), *after])
+        shown = done(home, "doctor")
+        assert "open on days that the calendar has closed: 2026-09-24" in shown
+        assert "closed on days that the calendar has open: 2026-09-22" in shown
+
+        bars(home, [date(2026, 8, 3), *after])
+        assert "observed trading agrees: 3 sessions" in done(home, "doctor"), "what nobody loaded yet is no witness"
+    finally:
+        bars(home, [])
 
 
 def test_doctor_survives_a_database_that_is_down(home: Path) -> None:

@@ -20,10 +20,13 @@ import psutil
 import psycopg
 import pytest
 
-from azak_assets.warehouse import server
+from azak_assets import krx
+from azak_assets.cli.processes import family
+from azak_assets.warehouse import database, server
+from tests.integration import replay_folder
 from tests.integration.conftest import AZAK, Home
 
-START_S, STOP_S = 150, 60
+START_S, STOP_S, LOAD_S = 150, 60, 600
 STARTED = "Ctrl-C stops everything"
 
 
@@ -36,7 +39,7 @@ def a_free_port() -> int:
 class Launched:
     """One `azak up` in its own session, its output in a file."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str, sessions: int = 0) -> None:
         self.home = home
         self.port = a_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -44,7 +47,7 @@ class Launched:
         self.began = time.monotonic()
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [AZAK, "up", "--sessions", "0", "--port", str(self.port)],
+                [AZAK, "up", "--sessions", str(sessions), "--port", str(self.port), *options],
                 env=Home(home, home).environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -57,13 +60,20 @@ class Launched:
         """Everything it printed."""
         return self.output.read_text()
 
-    def wait_for(self, text: str) -> "Launched":
+    def wait_for(self, text: str, seconds: float = START_S) -> "Launched":
         """Return once it has printed ``text``."""
         while text not in self.said:
             assert self.process.poll() is None, f"it ended early:\n{self.said}"
-            assert time.monotonic() - self.began < START_S, f"it never said {text!r}:\n{self.said}"
+            assert time.monotonic() - self.began < seconds, f"it never said {text!r}:\n{self.said}"
             time.sleep(0.1)
         return self
+
+    def kill(self) -> None:
+        """End what a failed test left running."""
+        for member in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        self.process.wait()
 
     def family(self) -> list[psutil.Process]:
         """The command and everything below it; psutil tells a process by its pid and start time."""
@@ -82,12 +92,10 @@ def end(home: Path) -> None:
     """Whatever a failed test left in a home."""
     noted = home / "up.json"
     if noted.exists():
-        for entry in json.loads(noted.read_text())["children"]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(entry["pid"])
-                if abs(process.create_time() - entry["created"]) < 1:
-                    for member in [process, *process.children(recursive=True)]:
-                        member.kill()
+        for child in json.loads(noted.read_text())["children"]:
+            for member in family(child["pid"], child["created"]):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
     server.stop(home)
     shutil.rmtree(home, ignore_errors=True)
 
@@ -139,10 +147,7 @@ def running(home: Path) -> Iterator[Launched]:
     try:
         yield launched
     finally:
-        for member in launched.family():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        launched.process.wait()
+        launched.kill()
 
 
 @pytest.fixture
@@ -282,3 +287,119 @@ def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before
     assert before.is_running()
     assert database_server(home) == before
     assert server.stop(home)
+
+
+RUNS = """{ runsOrError { ... on Runs { results { status tags { key value } } } }
+    partitionBackfillsOrError { ... on PartitionBackfills { results { status title } } } }"""
+
+
+def runs(launched: Launched) -> list[tuple[str, bool]]:
+    """(status, whether it belongs to a backfill) of every run."""
+    found = ask(launched.url, RUNS)["runsOrError"]["results"]
+    return [(one["status"], any(tag["key"] == "dagster/backfill" for tag in one["tags"])) for one in found]
+
+
+def backfills(launched: Launched) -> list[tuple[str, str]]:
+    found = ask(launched.url, RUNS)["partitionBackfillsOrError"]["results"]
+    return [(one["title"], one["status"]) for one in found]
+
+
+def until(is_true, launched: Launched, seconds: float = LOAD_S) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert launched.process.poll() is None, launched.said
+        assert time.monotonic() < deadline, launched.said
+        time.sleep(0.5)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> str:
+    """A recorded market of a few companies: its load takes as long as Dagster needs for three runs."""
+    return str(replay_folder.write(tmp_path / "recorded"))
+
+
+@pytest.fixture
+def another_home() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
+    try:
+        yield path
+    finally:
+        end(path)
+
+
+@pytest.mark.timeout(LOAD_S + 2 * START_S + 2 * STOP_S)
+def test_the_newest_sessions_load_through_dagsters_own_backfill_and_only_once(
+    another_home: Path, recorded: str
+) -> None:
+    launched = Launched(another_home, "--replay", recorded, sessions=4)
+    try:
+        launched.wait_for(STARTED, LOAD_S)
+        print(f"\nfirst load: {time.monotonic() - launched.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
+        assert "loaded: look at the assets in the UI" in launched.said
+        until(lambda: {status for _, status in backfills(launched)} == {"COMPLETED_SUCCESS"}, launched, 60)
+        assert [title for title, _ in backfills(launched)] == ["first load"] * 2, "the prices, then everything else"
+        assert sorted(runs(launched)) == [("SUCCESS", False), ("SUCCESS", True), ("SUCCESS", True)]
+        with database.connect(server.ensure_running(another_home).url("azak")) as connection:
+            days = [day for (day,) in connection.execute("select distinct trade_date from raw.daily_bars order by 1")]
+            assert days == [session.day for session in krx.sessions(days[0], days[-1])]
+            assert (days[0], days[-1]) == (replay_folder.FIRST, replay_folder.LAST), "what forecasts look back on too"
+            forecast = connection.execute("select distinct trading_day from ml.predictions order by 1").fetchall()
+            assert {day for (day,) in forecast} <= set(days[-4:])
+            assert connection.execute("select count(*) from marts.matches").fetchone() != (0,)
+        launched.tell(signal.SIGINT)
+        assert launched.process.returncode == 0
+
+        again = Launched(another_home, "--replay", recorded, sessions=4)
+        try:
+            again.wait_for(STARTED)
+            assert "the last 4 sessions are loaded" in again.said
+            assert len(runs(again)) == 3, "nothing was run again"
+            again.tell(signal.SIGINT)
+        finally:
+            again.kill()
+    finally:
+        launched.kill()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2 * LOAD_S + 2 * START_S + 2 * STOP_S)
+def test_a_load_stopped_half_way_goes_on_at_the_next_start_and_is_made_once(another_home: Path, recorded: str) -> None:
+    stopped = Launched(another_home, "--replay", recorded, sessions=4).wait_for("BI tools")
+    try:
+        until(lambda: ("STARTED", True) in runs(stopped), stopped)
+        stopped.tell(signal.SIGINT)
+    finally:
+        stopped.kill()
+    again = Launched(another_home, "--replay", recorded, sessions=4)
+    try:
+        again.wait_for(STARTED, LOAD_S)
+        assert "loaded: look at the assets in the UI" in again.said
+        # One more round of the daemon: what it would make again, it makes now.
+        time.sleep(60)
+        assert sorted(status for _, status in backfills(again)) == ["CANCELED", *["COMPLETED_SUCCESS"] * 2]
+        assert [status for status, of_backfill in runs(again) if of_backfill].count("SUCCESS") == 2
+        assert len(runs(again)) == 5, "reference data twice, one run that was stopped, two that were not"
+        again.tell(signal.SIGINT)
+    finally:
+        again.kill()
+
+
+@pytest.mark.timeout(START_S + STOP_S)
+def test_a_service_that_dies_ends_everything_and_says_which(another_home: Path) -> None:
+    launched = Launched(another_home).wait_for(STARTED)
+    try:
+        started = launched.family()
+        (code_server,) = [
+            one for one in started if "code-server" in one.cmdline() and one.ppid() == launched.process.pid
+        ]
+        orphans = code_server.children(recursive=True)
+        assert orphans, "the code server works through a process of its own"
+        code_server.kill()
+        launched.process.wait(timeout=STOP_S)
+        assert launched.process.returncode == 1
+        assert "code server ended by itself" in launched.said
+        assert alive(started) == []
+        assert alive(orphans) == [], "what the dead one had started too"
+        assert not (another_home / "up.json").exists()
+    finally:
+        launched.kill()

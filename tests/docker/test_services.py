@@ -101,7 +101,11 @@ def stack(
         patch.setenv("AZAK_MODE", "sandbox")
         patch.setenv("AZAK_SANDBOX_URL", f"http://127.0.0.1:{ports['8900']}")
         variables = environment(Settings(), databases) | {"AZAK_DATABASE_URL": databases.azak}
-    places = {"AZAK_HOME": str(home), "DAGSTER_HOME": str(image_tree / "dagster_home")}
+    places = {
+        "AZAK_HOME": str(home),
+        "DAGSTER_HOME": str(image_tree / "dagster_home"),
+        "DBT_TARGET_PATH": image_environment["DBT_TARGET_PATH"].replace(IMAGE_ROOT, str(image_tree)),
+    }
     in_image = {k: v for k, v in image_environment.items() if k not in ("PATH", "VIRTUAL_ENV")}
     # PYTHONPATH puts the copied code before the repository's; everything else as in the container.
     variables = {

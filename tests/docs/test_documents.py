@@ -1,7 +1,6 @@
 """The runbook and the cookbook say what the code does: every query runs, every message, schedule and command exists."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,16 @@ import typer.main
 from psycopg import sql
 
 from azak_assets.cli import app
-from azak_assets.cli.processes import program
+from azak_assets.cli.documents import FILES, build_marts
 from azak_assets.defs.schedules import SCHEDULES
 from azak_assets.settings import REPOSITORY
 from azak_assets.sources import failures
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse import catalogue, database, server
+from azak_assets.warehouse.catalogue import SCHEMAS
+from azak_assets.warehouse.tables import metadata
 
 ANALYSIS = REPOSITORY / "docs" / "analysis.md"
+DICTIONARY = REPOSITORY / "docs" / "dictionary.md"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
 DOCUMENTS = (REPOSITORY / "README.md", OPERATIONS, ANALYSIS)
 FOR_THE_OWNER = "## Beneath the marts"
@@ -54,7 +56,6 @@ def marts(server_url: str, migrated_template: str, tmp_path_factory: pytest.Temp
     """The URL of a migrated database whose marts dbt has built, empty."""
     name = f"azak_test_documents_{migrated_template[-8:]}"
     url = sa.make_url(server_url).set(database=name)
-    project = REPOSITORY / "azak_dbt"
     target = tmp_path_factory.mktemp("dbt_target")
     variables = {
         "AZAK_DBT_HOST": str(url.query.get("host") or url.host),
@@ -63,18 +64,80 @@ def marts(server_url: str, migrated_template: str, tmp_path_factory: pytest.Temp
         "AZAK_DBT_PASSWORD": str(url.password or ""),
         "AZAK_DBT_DATABASE": name,
         "DBT_TARGET_PATH": str(target),
-        "DBT_LOG_PATH": str(target),
     }
     with database.connect(server_url) as connection:
         make = sql.SQL("create database {} template {}")
         connection.execute(make.format(sql.Identifier(name), sql.Identifier(migrated_template)))
         try:
-            command = [program("dbt"), "run", "--quiet", "--project-dir", str(project), "--profiles-dir", str(project)]
-            built = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=240, check=False)
-            assert built.returncode == 0, built.stdout + built.stderr
+            build_marts(variables)
             yield url.render_as_string(hide_password=False)
         finally:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def found(marts: str) -> catalogue.Catalogue:
+    """The catalogue of that database, read as `make docs` reads it."""
+    with database.connect(marts) as connection:
+        return catalogue.read(connection)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_generated_documents_are_those_of_the_live_catalogue(found: catalogue.Catalogue, file: str) -> None:
+    kept = (REPOSITORY / "docs" / file).read_text(encoding="utf-8")
+    assert kept == FILES[file](found), "the tables have changed: `make docs` writes it anew"
+
+
+def test_the_catalogue_has_every_table_and_column_of_the_tables_we_own(found: catalogue.Catalogue) -> None:
+    for owned in metadata.sorted_tables:
+        relation = found.relations[f"{owned.schema}.{owned.name}"]
+        assert [column.name for column in relation.columns] == [column.name for column in owned.columns]
+        assert list(relation.key) == [column.name for column in owned.primary_key.columns]
+    written = dictionary_rows()
+    for relation in found.relations.values():
+        if not found.is_plain_history(relation):
+            assert written[relation.full_name] == [column.name for column in relation.columns]
+        else:
+            assert f"`{relation.full_name}`" in DICTIONARY.read_text(encoding="utf-8")
+
+
+def dictionary_rows() -> dict[str, list[str]]:
+    """Relation → columns, as the committed dictionary tells them."""
+    sections = re.split(r"^### `([\w.]+)`$", DICTIONARY.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {
+        name: re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
+        for name, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+def test_who_holds_whose_key_is_found_by_its_name(found: catalogue.Catalogue) -> None:
+    links = {(link.owner, link.holder): link.columns for link in catalogue.references(found)}
+    assert links["raw.stocks", "raw.daily_bars"] == ("stock_code",)
+    assert links["ml.predictions", "ml.prediction_horizons"] == ("prediction_id",)
+    assert links["ml.prediction_horizons", "ml.model_evaluations"] == ("prediction_id", "horizon_sessions")
+    assert ("ml.predictions", "ml.model_evaluations") not in links, "a score hangs on a horizon, that on its forecast"
+    assert links["marts.matches", "marts.news_price_reactions"] == ("article_id", "stock_code")
+    assert not [owner for owner, _ in links if owner.startswith(("ops.", "staging."))]
+    assert all(SCHEMAS.index(o.split(".")[0]) <= SCHEMAS.index(h.split(".")[0]) for o, h in links)
+
+
+def test_the_diagram_is_mermaid_with_every_table_once_and_no_line_into_nothing(found: catalogue.Catalogue) -> None:
+    diagrams = re.findall(r"^```mermaid\nerDiagram\n(.*?)^```", catalogue.erd(found), flags=re.DOTALL | re.MULTILINE)
+    drawn = set()
+    for diagram in diagrams:
+        entities = re.findall(r'^    (\w+)\["([\w.]+)"\] \{$', diagram, flags=re.MULTILINE)
+        assert len(entities) == len(set(entities))
+        ids = {identifier for identifier, _ in entities}
+        drawn |= {name for _, name in entities}
+        lines = re.findall(r'^    (\w+) \|[|o]--o[|{] (\w+) : "[\w, ]+"$', diagram, flags=re.MULTILINE)
+        assert lines
+        assert {end for line in lines for end in line} <= ids
+        attributes = re.findall(r"^        \S+ \w+ (?:PK|FK|PK, FK)$", diagram, flags=re.MULTILINE)
+        # Nothing else stands in it: Mermaid shows an error instead of a picture for one line it cannot read.
+        braces = 2 * len(entities)
+        assert len(diagram.splitlines()) == braces + len(attributes) + len(lines)
+    tables = {one.full_name for schema in ("raw", "text", "ml", "marts") for one in found.of(schema)}
+    assert drawn == tables
 
 
 def test_the_documents_hold_the_queries_they_promise() -> None:

@@ -22,6 +22,8 @@ from azak_assets.warehouse.warehouse import Warehouse
 PROJECT = DbtProject(
     project_dir=Path(__file__).resolve().parents[3] / "azak_dbt",
     profiles_dir=Path(__file__).resolve().parents[3] / "azak_dbt",
+    # A home's own folder where the `azak` command started us: a manifest is of one database.
+    target_path=os.environ.get("DBT_TARGET_PATH", "target"),
 )
 # `dagster dev` parses when files have changed; `azak up` and `azak run` have parsed before they start Dagster.
 PROJECT.prepare_if_dev()
