@@ -97,6 +97,15 @@ def test_every_asset_speaks_to_its_operator(nodes: dict[str, Any]) -> None:
         assert node.metadata["dagster/table_name"] == name
 
 
+def test_an_asset_outside_the_live_world_says_sandbox(monkeypatch: pytest.MonkeyPatch, dbt_manifest: Any) -> None:
+    from azak_assets import definitions  # noqa: PLC0415 - it reads the manifest
+
+    for mode, tags in (("sandbox", {"azak/data": "sandbox"}), ("live", {})):
+        monkeypatch.setenv("AZAK_MODE", mode)
+        for node in definitions.build_definitions().get_repository_def().asset_graph.asset_nodes:
+            assert {name: value for name, value in node.tags.items() if name.startswith("azak/")} == tags, node.key
+
+
 def test_python_assets_name_their_language_and_store(nodes: dict[str, Any]) -> None:
     for name, node in nodes.items():
         assert node.kinds & {"python", "dbt"}, name
