@@ -1,15 +1,12 @@
 """What reading, embedding and searching headlines costs, each against its raw limit in the same run.
 
 Belongs here: made-up headlines and vectors, three ratios. Mentions against the bare automaton over the same names; an
-as-of search of a hundredth of the index against the whole; the local embedder in texts a second. Prints a table and
-keeps it as JSON beside the other results.
+as-of search of a hundredth of the index against the whole; the local embedder in texts a second. No bars.
 """
 
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +16,8 @@ from ahocorasick_rs import AhoCorasick, MatchKind
 from azak_assets.text.embedders import LocalEmbedder
 from azak_assets.text.mentions import MentionFinder
 from azak_assets.text.vector_index import VectorIndex
+from benchmarks.bars import Row, finish
 
-RESULTS = Path(__file__).resolve().parent / "results"
 REPEATS = 3
 NAMES = 2800  # as many as are listed
 SYLLABLES = "가나다라마바사아자차카타파하고노도로모보소오조초코토포호구누두루무부수우주추쿠투푸후"
@@ -65,17 +62,16 @@ def main(
     whole = _best(lambda: index.search(rows[:20], 10, known_at[-1])) / 20
     hundredth = _best(lambda: index.search(rows[:20], 10, known_at[vectors // 100])) / 20
 
-    results = {
-        "mentions, headlines a second": round(headlines / ruled),
-        "mentions, times the bare automaton": round(ruled / bare, 2),
-        "local embedder, texts a second": round(headlines / embedded),
-        f"search of {vectors:,} vectors, ms": round(whole * 1e3, 2),
-        "search as of a hundredth of them, times the whole": round(hundredth / whole, 3),
-    }
-    for label, value in results.items():
-        typer.echo(f"{label:<52}{value:>12,}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "text.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    finish(
+        "text",
+        [
+            Row("mentions, headlines a second", headlines / ruled, "/s"),
+            Row("mentions, against the bare automaton", ruled / bare),
+            Row("local embedder, texts a second", headlines / embedded, "/s"),
+            Row(f"search of {vectors:,} vectors", whole * 1e3, "ms"),
+            Row("search as of a hundredth of them, against the whole", hundredth / whole),
+        ],
+    )
 
 
 if __name__ == "__main__":
