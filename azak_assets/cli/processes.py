@@ -6,6 +6,7 @@ Belongs here: processes, the signals that end us, and ports. Does not belong her
 
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -53,6 +54,8 @@ def stop_on_signals() -> None:
     """From now on each of `STOPS` raises `Stopped` in the main thread. A command started by nohup outlives its
     terminal.
     """
+    # A query that is cut short makes psycopg complain of its rollback, on the terminal where nobody handles it.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     for number in STOPS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
@@ -244,8 +247,10 @@ def end_descendants() -> None:
     def left() -> list[psutil.Process]:
         found = []
         for member in psutil.Process().children(recursive=True):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.getsid(member.pid) == here and _runs(member):
+            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+                # Python's own helper ends with us, and complains on the terminal when it is ended before.
+                is_pythons = any("multiprocessing.resource_tracker" in word for word in member.cmdline())
+                if os.getsid(member.pid) == here and _runs(member) and not is_pythons:
                     found.append(member)
         return found
 

@@ -50,6 +50,7 @@ from azak_assets.warehouse import server
 UI_START_S = 120
 POLL_PATIENCE_S = 300
 """How long the load is followed while Dagster answers no question: a machine that loads prices is a busy one."""
+POLL_S = 1.0
 CODE_LOCATION = "azak"
 REPOSITORY_NAME = "__repository__"
 NOTES = "up.json"
@@ -423,7 +424,7 @@ def _ask_patiently(url: str, query: str, children: list[Child], **variables: Any
         except CannotStart:
             if time.monotonic() > deadline or any(child.has_ended for child in children):
                 raise
-            time.sleep(1)
+            time.sleep(POLL_S)
 
 
 def _run_of_backfill(url: str, backfill_id: str, children: list[Child]) -> str:
@@ -445,7 +446,7 @@ def _run_of_backfill(url: str, backfill_id: str, children: list[Child]) -> str:
                 f"the backfill {backfill_id} is {backfill['status'].lower()} and made no run; `azak up` asks for what "
                 "is missing anew."
             )
-        time.sleep(1)
+        time.sleep(POLL_S)
     raise CannotStart("a process of Dagster ended while the backfill waited.")
 
 
@@ -470,5 +471,5 @@ def _follow(url: str, run_id: str, bar: Progress, what: str, children: list[Chil
                 return
             ended_as = "failed" if run["status"] == "FAILURE" else "was canceled"
             raise CannotStart(f"{what} {ended_as}: {url}/runs/{run_id} shows the step, its cause and what to do.")
-        time.sleep(1)
+        time.sleep(POLL_S)
     raise CannotStart(f"a process of Dagster ended while it loaded {what}.")

@@ -26,7 +26,7 @@ from azak_assets.warehouse import database, server
 from tests.integration import replay_folder
 from tests.integration.conftest import AZAK, Home
 
-START_S, STOP_S, LOAD_S = 150, 60, 600
+START_S, STOP_S, LOAD_S = 240, 60, 600
 STARTED = "Ctrl-C stops everything"
 
 
@@ -384,10 +384,23 @@ def test_a_load_stopped_half_way_goes_on_at_the_next_start_and_is_made_once(anot
         again.kill()
 
 
-@pytest.mark.timeout(START_S + STOP_S)
-def test_a_service_that_dies_ends_everything_and_says_which(another_home: Path) -> None:
-    launched = Launched(another_home).wait_for(STARTED)
+CANCEL = """mutation { terminateRun(runId: "%s", terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""
+
+
+@pytest.mark.timeout(2 * START_S + STOP_S)
+def test_a_load_that_fails_leaves_the_platform_up_and_a_service_that_dies_takes_it_down(
+    another_home: Path, recorded: str
+) -> None:
+    launched = Launched(another_home, "--replay", recorded, sessions=1).wait_for("BI tools")
     try:
+        started_runs = "{ runsOrError { ... on Runs { results { runId } } } }"
+        until(lambda: ask(launched.url, started_runs)["runsOrError"]["results"], launched)
+        (run,) = ask(launched.url, started_runs)["runsOrError"]["results"]
+        ask(launched.url, CANCEL % run["runId"])
+        launched.wait_for(STARTED)
+        assert "the first load: reference data was canceled" in launched.said
+        assert_usable(launched)
+
         started = launched.family()
         (code_server,) = [
             one for one in started if "code-server" in one.cmdline() and one.ppid() == launched.process.pid
