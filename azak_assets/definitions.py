@@ -21,7 +21,13 @@ from azak_assets.defs.reference import checks as reference_checks
 from azak_assets.defs.retrieval import assets as retrieval
 from azak_assets.defs.retrieval import checks as retrieval_checks
 from azak_assets.defs.scores import assets as scores
-from azak_assets.resources import ChatModelsResource, RetrievalResource, UpstreamsResource, WarehouseResource
+from azak_assets.resources import (
+    ChatModelsResource,
+    RetrievalResource,
+    UpstreamsResource,
+    WarehouseResource,
+    is_live,
+)
 
 GROUPS: dict[str, list[ModuleType]] = {
     "reference": [reference],
@@ -32,6 +38,8 @@ GROUPS: dict[str, list[ModuleType]] = {
     "forecasts": [forecasts],
     "scores": [scores],
 }
+SANDBOX_TAG = {"azak/data": "sandbox"}
+"""On every asset outside the live world: nobody may take what the page of an asset shows for the market."""
 CHECKS: list[ModuleType] = [reference_checks, market_checks, news_checks, retrieval_checks]
 
 
@@ -60,7 +68,12 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         # Steps wait on HTTP and SQL; a second interpreter would cost more than most steps (DESIGN, decision 13).
         "executor": dg.in_process_executor,
     }
-    return dg.Definitions(**{**collections, **overrides})
+    definitions = dg.Definitions(**{**collections, **overrides})
+    if is_live():
+        return definitions
+    return definitions.permissive_map_resolved_asset_specs(
+        func=lambda spec: spec.merge_attributes(tags=SANDBOX_TAG), selection=None
+    )
 
 
 defs = build_definitions()

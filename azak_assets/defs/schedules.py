@@ -1,15 +1,18 @@
 """When things run: a trading day's clock, by the session and not by the wall.
 
 Belongs here: jobs and their schedules. A tick looks at the session (exam days close an hour later, the year opens late)
-and either asks for its partition or says why not. Schedules start running in the live world and stopped in the sandbox.
+and at what the instance has of it (`owed`), and either asks for its partition or says why not. Schedules start running
+in the live world and stopped in the sandbox.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
+from azak_assets.defs.owed import PARTITION, made_since, next_owed
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.resources import is_live
 
@@ -19,6 +22,11 @@ REFERENCE = dg.AssetSelection.groups("reference") | dg.AssetSelection.assets(
 TEXT = dg.AssetSelection.groups("news")
 FILINGS = dg.AssetSelection.groups("disclosures")
 AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE
+CORRECTED = dg.AssetSelection.groups("market", "scores", "marts")
+"""What follows from final prices alone: it tells whether a session is there."""
+STOCKS, DAILY_BARS, EVALUATIONS = (
+    dg.AssetKey(path) for path in (["raw", "stocks"], ["raw", "daily_bars"], ["ml", "model_evaluations"])
+)
 
 reference_job = dg.define_asset_job(
     "reference", REFERENCE, description="Sessions, listed stocks, company codes, models."
@@ -31,18 +39,29 @@ news_job = dg.define_asset_job(
 disclosures_job = dg.define_asset_job("disclosures", FILINGS, description="DART filings of a session.")
 close_job = dg.define_asset_job(
     "after_close",
-    AFTER_CLOSE,
-    description="Everything that needs the session's final prices: bars, marts, vectors, forecasts, scores.",
+    AFTER_CLOSE | TEXT | FILINGS,
+    description=(
+        "Everything that needs the session's final prices: bars, marts, vectors, forecasts, scores; of a session that "
+        "was missed also its news and filings."
+    ),
 )
 corrections_job = dg.define_asset_job(
     "corrections",
-    dg.AssetSelection.groups("market", "scores", "marts"),
+    CORRECTED,
     description="A session's prices once more, and the marts and scores that follow from them; no model is asked.",
 )
 JOBS = [reference_job, news_job, disclosures_job, close_job, corrections_job]
 
 RUNNING_WHEN_LIVE = dg.DefaultScheduleStatus.RUNNING if is_live() else dg.DefaultScheduleStatus.STOPPED
 KST = "Asia/Seoul"
+ONE_AT_A_TIME = (close_job.name, corrections_job.name)
+"""They write the same tables: of two at once one would only wait for the other."""
+LOOK_BACK_SESSIONS = 10
+"""Two weeks of sessions are made up for without anybody's asking."""
+CORRECTED_FROM = time(7, 30)
+TIERS_OF_A_MISSED_SESSION = "1"
+"""A search into the past takes up to eleven calls a query: ten missed sessions of tiers 1 and 2 would use up the day's
+quota of the feed."""
 
 
 def _session_now(context: dg.ScheduleEvaluationContext) -> tuple[datetime, krx.Session]:
@@ -96,40 +115,96 @@ def disclosures_feed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"disclosures {now:%Y-%m-%dT%H:%M}", partition_key=session.day.isoformat())
 
 
+def _settled(now: datetime) -> list[krx.Session]:
+    """The newest sessions whose bars are final, oldest first; an older one that is missing is left to a person."""
+    newest = krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
+    return krx.sessions(krx.shift(newest.day, 1 - LOOK_BACK_SESSIONS).day, newest.day)
+
+
+def _begun(instance: dg.DagsterInstance) -> str | None:
+    """The first session that was ever scored or tried; what lies before it nobody has asked for.
+
+    Not the first with prices: those are loaded for the sessions before, too, that forecasts look back on.
+    """
+    first_run = instance.get_runs(dg.RunsFilter(job_name=close_job.name), limit=1, ascending=True)
+    tried = [run.tags[PARTITION] for run in first_run if PARTITION in run.tags]
+    return min([*tried, *instance.get_materialized_partitions(EVALUATIONS)], default=None)
+
+
 @dg.schedule(
     job=close_job,
     cron_schedule="*/10 * * * *",
     execution_timezone=KST,
     default_status=RUNNING_WHEN_LIVE,
-    description="Ten minutes after each session's close, whenever that is: 15:40, on exam days 16:40.",
+    description=(
+        "Ten minutes after each session's close, whenever that is: 15:40, on exam days 16:40. Sessions that were "
+        "missed come first."
+    ),
 )
 def after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for the session exactly once, at the first tick at which its bars are final."""
+    """Ask for the oldest of the newest sessions that is final and not there: once each, one run at a time."""
     now, session = _session_now(context)
-    if session.day != now.date():
-        return dg.SkipReason(f"{now:%Y-%m-%d} is no session; the next is {session.day}.")
-    ready = session.close_at + SETTLED_AFTER_CLOSE
-    if now < ready:
-        return dg.SkipReason(f"The bars of {session.day} are final from {ready:%H:%M}; it is {now:%H:%M}.")
-    # Every later tick of the day asks too, and the run key makes it one run: a daemon that slept through the first
-    # tick still finds the session.
-    return dg.RunRequest(run_key=f"after_close {session.day}", partition_key=session.day.isoformat())
+    begun = _begun(context.instance)
+    if begun is None and context.instance.get_latest_materialization_event(STOCKS) is None:
+        return dg.SkipReason(
+            "There are no stocks to ask for yet: run the job `reference`; it also runs before an open."
+        )
+    today = now.date()
+    graph = context.repository_def.asset_graph
+    due = {
+        one.day: one.close_at + SETTLED_AFTER_CLOSE
+        for one in _settled(now)
+        if one.day == today or (begun is not None and one.day.isoformat() >= begun)
+    }
+    owed = next_owed(
+        context.instance,
+        close_job.name,
+        makes=CORRECTED.resolve(graph),
+        due=due,
+        one_at_a_time=ONE_AT_A_TIME,
+        now=now,
+    )
+    if isinstance(owed, str):
+        ready = session.close_at + SETTLED_AFTER_CLOSE
+        if session.day != today:
+            clock = f"{today} is no session; the next is {session.day}."
+        else:
+            clock = f"The bars of {session.day} are final from {ready:%H:%M}; it is {now:%H:%M}."
+        return dg.SkipReason(f"{owed} {clock}")
+    if owed == today:
+        return _request("after_close", owed, asset_selection=sorted(AFTER_CLOSE.resolve(graph)))
+    # On a later day nobody may have collected the session's news and filings either, so the job runs whole.
+    return _request("after_close", owed, tags={SEARCHED_TIERS_TAG: TIERS_OF_A_MISSED_SESSION})
 
 
 @dg.schedule(
     job=corrections_job,
-    cron_schedule="30 7 * * *",
+    cron_schedule="30 * * * *",
     execution_timezone=KST,
     default_status=RUNNING_WHEN_LIVE,
-    description="The last session once more the next morning: corrections of the night reach tables and scores.",
+    description=(
+        "Each session once more from 07:30 of the next day: corrections of the night reach tables and scores. Hourly, "
+        "so that a missed morning is made up for."
+    ),
 )
 def morning_after(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask again for the session of the day before, if it was one."""
+    """Ask again for the oldest of the newest sessions whose prices were there, and not looked at since its morning."""
     now, _ = _session_now(context)
-    yesterday = (now - timedelta(days=1)).date()
-    if not krx.is_session(yesterday):
-        return dg.SkipReason(f"{yesterday} was no session.")
-    return dg.RunRequest(run_key=f"morning_after {yesterday}", partition_key=yesterday.isoformat())
+    due = {one.day: datetime.combine(one.day + timedelta(days=1), CORRECTED_FROM, krx.KST) for one in _settled(now)}
+    have = made_since(context.instance, [DAILY_BARS], dict.fromkeys(map(str, due), 0.0))
+    owed = next_owed(
+        context.instance,
+        corrections_job.name,
+        makes=CORRECTED.resolve(context.repository_def.asset_graph),
+        due={day: at for day, at in due.items() if at <= now and str(day) in have},
+        one_at_a_time=ONE_AT_A_TIME,
+        now=now,
+    )
+    return dg.SkipReason(owed) if isinstance(owed, str) else _request("morning_after", owed)
+
+
+def _request(why: str, day: date, **what: Any) -> dg.RunRequest:
+    return dg.RunRequest(run_key=f"{why} {day}", partition_key=day.isoformat(), **what)
 
 
 @dg.schedule(

@@ -98,6 +98,10 @@ class Unauthorized(SourceFailure):
     default_advice = "Check the credentials of this upstream in the environment, `azak doctor` lists them"
 
 
+class NotForThisAccount(Unauthorized):
+    """The credentials are good, and their kind of account does not have this service: no failure of the day."""
+
+
 class Unavailable(SourceFailure):
     """The upstream is down, times out or answers a server error."""
 

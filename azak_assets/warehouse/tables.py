@@ -191,6 +191,18 @@ trading_sessions = _table(
     key=("trade_date",),
 )
 
+broker_calendar = _table(
+    "raw.broker_calendar",
+    "Whether the market opens, as the broker's holiday service said, one row a calendar day: a witness, no authority",
+    [
+        _col("day", DAY, "Calendar day, a KST date"),
+        _col("is_open", BOOL, "Whether the broker expects the market to open"),
+        _known_at("observed_at"),
+    ],
+    key=("day",),
+    known_at="observed",
+)
+
 stocks = _table(
     "raw.stocks",
     "Issues of KOSPI, KOSDAQ and KONEX from the broker's master files, one row an issue",

@@ -40,12 +40,15 @@ def stamp(engine: sa.Engine, world: str) -> None:
     # The second of two first users waits at the primary key until the first commits, then sees its row: each statement
     # of a READ COMMITTED transaction has its own snapshot.
     with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-        connection.execute(
+        stamped = connection.execute(
             sa.text(
                 "insert into ops.world (world, stamped_at) values (:world, clock_timestamp()) on conflict do nothing"
             ),
             {"world": world},
         )
+        if stamped.rowcount:
+            # Where a reader of the marts looks, who may not read `ops`.
+            connection.execute(sa.text(f"comment on schema marts is 'dbt: what analysts read. {_meaning(world)}'"))
         found: str = connection.execute(sa.text("select world from ops.world")).scalar_one()
     if found != world:
         raise WorldMismatch(found, world)
@@ -55,6 +58,18 @@ def current(engine: sa.Engine) -> str | None:
     """The world of a migrated database; None while nobody used it."""
     with engine.connect() as connection:
         return connection.execute(sa.text("select world from ops.world")).scalar_one_or_none()
+
+
+def _meaning(world: str) -> str:
+    kind = world.partition(":")[0]
+    return (
+        f"World {world}: "
+        + {
+            "live": "what the real sources said",
+            "seed": "SANDBOX, an invented market, invented companies and invented news",
+            "replay": "SANDBOX, recorded data replayed, answers of invented language models",
+        }[kind]
+    )
 
 
 def _how_to_ask_for(world: str) -> str:

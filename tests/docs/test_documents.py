@@ -188,7 +188,8 @@ def test_the_runbook_tells_every_schedule_with_its_tick() -> None:
 def test_the_runbook_tells_every_failure_with_its_action() -> None:
     section = OPERATIONS.read_text(encoding="utf-8").split("## Failures by name")[1].split("\n## ")[0]
     told = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| (\w+)", section, flags=re.MULTILINE))
-    kinds = failures.SourceFailure.__subclasses__()
+    # Those of the room; a client may have private ones that never leave it.
+    kinds = [kind for kind in failures.SourceFailure.__subclasses__() if kind.__module__ == failures.__name__]
     assert told == {kind.__name__: kind.default_action for kind in kinds}
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.events import DagsterEvent
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.test_utils import create_run_for_test
 from psycopg import sql
 
+from azak_assets import krx
 from azak_assets.cli.environment import environment
+from azak_assets.defs.owed import RETRY_AFTER, next_owed
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.warehouse import database as warehouse_database
 
@@ -70,6 +75,37 @@ def test_runs_and_events_are_written_through_it(instance: dg.DagsterInstance) ->
     assert materialized.run_id == done.run_id
     instance.add_dynamic_partitions("a set", ["a key"])
     assert instance.get_dynamic_partitions("a set") == ["a key"]
+
+
+def test_what_a_job_owes_is_read_from_it(instance: dg.DagsterInstance) -> None:
+    """The weeks of `test_graph_clock` run in memory; here the same questions go to PostgreSQL."""
+    bars, scores = dg.AssetKey(["raw", "daily_bars"]), dg.AssetKey(["ml", "model_evaluations"])
+    due = {session.day: session.close_at for session in krx.sessions(date(2026, 9, 21), date(2026, 9, 23))}
+
+    def asked(now: datetime | None = None) -> date | str:
+        return next_owed(
+            instance,
+            "after_close",
+            makes=[bars, scores],
+            due=due,
+            one_at_a_time=["after_close"],
+            now=now or datetime.now(krx.KST),
+        )
+
+    first, second, third = due
+    for key in (bars, scores):
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=str(first)))
+    instance.report_runless_asset_event(dg.AssetMaterialization(bars, partition=str(second)))
+    assert asked() == second
+    tags = {"dagster/partition": str(second)}
+    run = create_run_for_test(instance, job_name="after_close", tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert run.run_id in str(asked())
+    instance.report_run_failed(run)
+    assert asked() == third, "the failed one waits for its next attempt"
+    assert asked(datetime.now(krx.KST) + RETRY_AFTER) == second
+    done = create_run_for_test(instance, job_name="after_close", tags=tags)
+    instance.report_dagster_event(DagsterEvent("PIPELINE_SUCCESS", "after_close"), done.run_id)
+    assert asked(datetime.now(krx.KST) + RETRY_AFTER) == third
 
 
 def test_a_pool_holds_back_other_runs_until_its_step_ends(instance: dg.DagsterInstance) -> None:

@@ -1,6 +1,8 @@
 """Pitfalls 5 and 10 where they meet the market: sessions that have no final bars, and a calendar against trading."""
 
-from collections.abc import Callable
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,9 @@ from azak_assets import krx
 from azak_assets.defs.windows import Window, settled
 from azak_assets.resources import Upstreams, World
 from azak_assets.settings import Mode, Settings
+from azak_assets.sources.fields import parse_rows
+from azak_assets.sources.kis import bars
+from azak_assets.sources.records import Reject
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -139,44 +144,108 @@ def checks(definitions: dg.Definitions) -> ModuleType:
     return checks
 
 
-def test_an_empty_table_speaks_against_no_calendar(checks: Any, warehouse: Warehouse) -> None:
-    assert checks.calendar_agrees_with_trading(warehouse=warehouse).passed
+@pytest.fixture
+def calendar_check(checks: Any, warehouse: Warehouse) -> Iterator[Callable[..., dg.AssetCheckResult]]:
+    """`calendar_check("2026-09-23", …)`: its verdict when the partitions of these days were materialized."""
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def evaluate(*asked: str) -> dg.AssetCheckResult:
+            for day in asked:
+                instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "daily_bars"], partition=day))
+            context = dg.build_asset_check_context(instance=instance)
+            return checks.calendar_agrees_with_trading(context, warehouse=warehouse)
+
+        yield evaluate
 
 
-def test_trading_over_chuseok_as_the_calendar_says(
-    checks: Any, warehouse: Warehouse, load_bars: Callable[..., None]
-) -> None:
-    load_bars("2026-09-22", "2026-09-23", "2026-09-28", "2026-09-29")
-    result = checks.calendar_agrees_with_trading(warehouse=warehouse)
+Verdict = Callable[..., dg.AssetCheckResult]
+CHUSEOK = ("2026-09-24", "2026-09-25")
+
+
+@pytest.fixture
+def without_chuseok(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A calendar that takes the two days of Chuseok for sessions, as a list of the wrong year would."""
+    rules = importlib.import_module("azak_assets.krx.sessions")
+    right = rules._calendar()
+    wrong_days = sorted([*right.days, *map(date.fromisoformat, CHUSEOK)])
+    closures = {day: closure for day, closure in right.closures.items() if day.isoformat() not in CHUSEOK}
+    wrong = dataclasses.replace(right, closures=closures, days=wrong_days, members=frozenset(wrong_days))
+    monkeypatch.setattr(rules, "_calendar", lambda: wrong)
+
+
+def test_an_empty_table_speaks_against_no_calendar(calendar_check: Verdict) -> None:
+    assert calendar_check("2026-09-23").passed
+
+
+def test_trading_over_chuseok_as_the_calendar_says(calendar_check: Verdict, load_bars: Callable[..., None]) -> None:
+    days = ("2026-09-22", "2026-09-23", "2026-09-28", "2026-09-29")
+    load_bars(*days)
+    result = calendar_check(*days)
     assert result.passed
     assert result.metadata["sessions"].value == 4
 
 
-def test_a_session_without_bars_between_sessions_with_bars_is_a_disagreement(
-    checks: Any, warehouse: Warehouse, load_bars: Callable[..., None]
+def test_two_days_without_bars_that_the_calendar_calls_sessions_are_a_disagreement(
+    without_chuseok: None, calendar_check: Verdict, load_bars: Callable[..., None]
 ) -> None:
-    load_bars("2026-09-22", "2026-09-28")  # the market was open on the 23rd, says the calendar
-    result = checks.calendar_agrees_with_trading(warehouse=warehouse)
+    """The hole of Chuseok: a range was materialized over it, and the market was closed."""
+    load_bars("2026-09-22", "2026-09-23", "2026-09-28")
+    result = calendar_check("2026-09-22", "2026-09-23", *CHUSEOK, "2026-09-28")
     assert not result.passed
-    assert result.metadata["sessions without bars"].value == "2026-09-23"
+    assert result.metadata["sessions without bars"].value == "2026-09-24, 2026-09-25"
+
+
+@pytest.mark.parametrize("hole", [["2026-09-23"], ["2026-09-22", "2026-09-23"]])
+def test_asked_sessions_without_bars_between_sessions_with_bars_are_a_disagreement(
+    calendar_check: Verdict, load_bars: Callable[..., None], hole: list[str]
+) -> None:
+    load_bars("2026-09-21", "2026-09-28")  # the market was open in between, says the calendar
+    result = calendar_check("2026-09-21", *hole, "2026-09-28")
+    assert not result.passed
+    assert result.metadata["sessions without bars"].value == ", ".join(hole)
     assert result.metadata["bars on closed days"].value == "none"
     assert "azak_assets/krx/data" in result.description
 
 
-def test_a_gap_of_the_backfill_is_no_disagreement(
-    checks: Any, warehouse: Warehouse, load_bars: Callable[..., None]
-) -> None:
-    load_bars("2026-09-01", "2026-09-28")
-    assert checks.calendar_agrees_with_trading(warehouse=warehouse).passed
+def test_a_gap_of_the_backfill_is_no_disagreement(calendar_check: Verdict, load_bars: Callable[..., None]) -> None:
+    load_bars("2026-09-01", "2026-09-22", "2026-09-28")
+    assert calendar_check("2026-09-01", "2026-09-22", "2026-09-28").passed, "nobody has asked for the 23rd yet"
 
 
-def test_bars_on_a_closed_day_are_a_disagreement(
-    checks: Any, warehouse: Warehouse, load_bars: Callable[..., None]
-) -> None:
+def test_a_session_after_the_last_bar_is_no_hole(calendar_check: Verdict, load_bars: Callable[..., None]) -> None:
+    load_bars("2026-09-22")
+    assert calendar_check("2026-09-22", "2026-09-23").passed
+
+
+def test_bars_on_a_closed_day_are_a_disagreement(calendar_check: Verdict, load_bars: Callable[..., None]) -> None:
     load_bars("2026-09-23", "2026-09-25", "2026-09-28")
-    result = checks.calendar_agrees_with_trading(warehouse=warehouse)
+    result = calendar_check("2026-09-23", "2026-09-28")
     assert not result.passed
     assert result.metadata["bars on closed days"].value == "2026-09-25"
+
+
+def test_a_refused_bar_of_a_closed_day_is_a_disagreement_until_the_calendar_is_corrected(
+    calendar_check: Verdict, warehouse: Warehouse, load_bars: Callable[..., None]
+) -> None:
+    """As the client refuses it: such a bar never reaches the table."""
+    load_bars("2026-09-23", "2026-09-28")
+    now = at("2026-09-28 16:00")
+    asked = bars.Asked.between(date(2026, 9, 24), date(2026, 9, 28), now)
+    row = {"stck_bsop_date": "20260925", "stck_clpr": "100"}
+    _, rejects = parse_rows([row], lambda row: bars.daily_bar(row, "A00001", asked))
+    warehouse.quarantine(rejects, source="KIS FHKST03010100")
+    result = calendar_check("2026-09-23", "2026-09-28")
+    assert not result.passed
+    assert result.metadata["bars on closed days"].value == "2026-09-25"
+
+
+def test_a_refusal_that_a_corrected_calendar_has_settled_is_forgotten(
+    calendar_check: Verdict, warehouse: Warehouse, load_bars: Callable[..., None]
+) -> None:
+    load_bars("2026-09-22", "2026-09-23", "2026-09-28")
+    old = Reject("{}", "stck_bsop_date", "2026-09-23", "is a day on which the market was closed")
+    warehouse.quarantine([old], source="KIS FHKST03010100")
+    assert calendar_check("2026-09-22", "2026-09-23", "2026-09-28").passed
 
 
 def test_the_check_runs_in_the_code_location(
@@ -185,7 +254,7 @@ def test_the_check_runs_in_the_code_location(
     """Dagster finds the check, gives it the warehouse and keeps its verdict."""
     from azak_assets.definitions import build_definitions  # noqa: PLC0415 - the definitions come first
 
-    load_bars("2026-09-22", "2026-09-28")
+    load_bars("2026-09-22", "2026-09-25", "2026-09-28")
     key = dg.AssetCheckKey(dg.AssetKey(["raw", "daily_bars"]), "calendar_agrees_with_trading")
     job = dg.define_asset_job("only_the_check", dg.AssetSelection.checks(key))
     one = build_definitions(

@@ -22,6 +22,7 @@ from dagster_shared.serdes import serialize_value
 import azak_assets
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
+from azak_assets.settings import REPOSITORY
 from azak_assets.warehouse.tables import SPECS
 
 PACKAGE = Path(azak_assets.__file__).parent
@@ -30,10 +31,18 @@ WITHOUT_ASSET = {
     "ml.llm_calls": "the ledger of questions already paid for: written inside a forecast, read by the next one",
 }
 
-UNPARTITIONED = {"raw.trading_sessions", "raw.stocks", "raw.corp_codes", "ml.models", "ml.prompt_versions"}
+UNPARTITIONED = {
+    "raw.trading_sessions",
+    "raw.broker_calendar",
+    "raw.stocks",
+    "raw.corp_codes",
+    "ml.models",
+    "ml.prompt_versions",
+}
 """What is not of a day: reference data and what stands in committed files."""
 
 POOLS = {
+    "raw__broker_calendar": "kis",
     "raw__stocks": "kis",
     "raw__daily_bars": "kis",
     "raw__index_bars": "kis",
@@ -88,6 +97,15 @@ def test_every_asset_speaks_to_its_operator(nodes: dict[str, Any]) -> None:
         assert node.metadata["dagster/table_name"] == name
 
 
+def test_an_asset_outside_the_live_world_says_sandbox(monkeypatch: pytest.MonkeyPatch, dbt_manifest: Any) -> None:
+    from azak_assets import definitions  # noqa: PLC0415 - it reads the manifest
+
+    for mode, tags in (("sandbox", {"azak/data": "sandbox"}), ("live", {})):
+        monkeypatch.setenv("AZAK_MODE", mode)
+        for node in definitions.build_definitions().get_repository_def().asset_graph.asset_nodes:
+            assert {name: value for name, value in node.tags.items() if name.startswith("azak/")} == tags, node.key
+
+
 def test_python_assets_name_their_language_and_store(nodes: dict[str, Any]) -> None:
     for name, node in nodes.items():
         assert node.kinds & {"python", "dbt"}, name
@@ -121,6 +139,16 @@ def test_every_check_of_ours_says_what_it_promises(repository: dg.RepositoryDefi
     for node in repository.asset_graph.asset_check_nodes:
         if "dbt" not in nodes[".".join(node.key.asset_key.path)].kinds:
             assert len((node.description or "").split()) >= 6, node.key
+
+
+def test_the_runbook_tells_every_check_of_ours_and_no_other(
+    repository: dg.RepositoryDefinition, steps: dict[str, dg.AssetsDefinition]
+) -> None:
+    of_dbt = {spec.key for name, assets in steps.items() if name.startswith("dbt_") for spec in assets.check_specs}
+    ours = {node.key.name for node in repository.asset_graph.asset_check_nodes if node.key not in of_dbt}
+    runbook = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = runbook.split("| check | if it fails |")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == ours
 
 
 def test_lineage_names_every_table_that_is_read(

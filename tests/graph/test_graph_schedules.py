@@ -1,12 +1,12 @@
 """Pitfall 3: every schedule's ticks around Chuseok, on an exam day, at the turn of the year and on a Saturday.
 
 Ticks are evaluated as the daemon does, with the partitions as they are at that instant: a request for a partition that
-does not exist yet fails here.
+does not exist yet fails here. One tick at a time: what a row of ticks launches is told in `test_graph_clock`.
 """
 
 import runpy
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -23,17 +23,20 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
-def instants(first: str, last: str, step: timedelta) -> Iterator[datetime]:
-    now = at(first)
-    while now <= at(last):
-        yield now
-        now += step
+@pytest.fixture(scope="session")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """One that knows the stocks and has no session yet."""
+    with dg.DagsterInstance.local_temp() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "stocks"]))
+        yield instance
 
 
 @pytest.fixture(scope="session")
-def tick(repository: dg.RepositoryDefinition) -> Tick:
+def tick(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> Tick:
     def evaluate(name: str, instant: str) -> tuple[str | None, str]:
-        context = dg.build_schedule_context(scheduled_execution_time=at(instant), repository_def=repository)
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=at(instant), repository_def=repository
+        )
         done = repository.get_schedule_def(name).evaluate_tick(context)
         if done.skip_message is not None:
             return None, done.skip_message
@@ -112,38 +115,33 @@ def test_a_tick_that_asks_nothing_says_why(tick: Tick, instant: str, words: list
         assert word in reason
 
 
-def test_every_session_of_the_chuseok_weeks_is_asked_for_once(tick: Tick) -> None:
-    """All ticks of two weeks: each session is first asked for at its close + 10 minutes, always under one run key."""
-    first: dict[str, str] = {}
-    for now in instants("2026-09-21 00:00", "2026-10-02 23:50", timedelta(minutes=10)):
-        answer = schedules.after_close(dg.build_schedule_context(scheduled_execution_time=now))
-        if isinstance(answer, dg.RunRequest):
-            assert answer.run_key == f"after_close {answer.partition_key}"
-            first.setdefault(str(answer.partition_key), f"{now:%Y-%m-%d %H:%M}")
-    sessions = ["2026-09-21", "2026-09-22", "2026-09-23", "2026-09-28", "2026-09-29", "2026-09-30", "2026-10-01"]
-    assert first == {day: f"{day} 15:40" for day in [*sessions, "2026-10-02"]}
-
-
 @pytest.mark.parametrize(
-    ("instant", "asks"),
+    ("session", "not_yet", "from_then"),
     [
-        ("2026-09-21 07:30", None),  # Monday: the day before was a Sunday
-        ("2026-09-22 07:30", "2026-09-21"),
-        ("2026-09-24 07:30", "2026-09-23"),  # Chuseok has begun; the session of its eve is still looked at again
-        ("2026-09-25 07:30", None),
-        ("2026-09-28 07:30", None),
-        ("2026-09-29 07:30", "2026-09-28"),
-        ("2026-10-03 07:30", "2026-10-02"),  # a Saturday, after a session
-        ("2026-11-20 07:30", "2026-11-19"),
-        ("2026-12-31 07:30", "2026-12-30"),
-        ("2027-01-01 07:30", None),
-        ("2027-01-05 07:30", "2027-01-04"),
+        ("2026-09-21", "2026-09-22 06:30", "2026-09-22 07:30"),
+        ("2026-09-23", "2026-09-24 06:30", "2026-09-24 07:30"),  # Chuseok has begun; its eve is still looked at again
+        ("2026-10-02", "2026-10-03 06:30", "2026-10-03 07:30"),  # a Saturday, after a session
+        ("2026-11-19", "2026-11-20 06:30", "2026-11-20 07:30"),
+        ("2026-12-30", "2026-12-31 06:30", "2026-12-31 07:30"),
+        ("2027-01-04", "2027-01-05 06:30", "2027-01-05 07:30"),
     ],
 )
-def test_morning_after_looks_again_at_yesterdays_session(tick: Tick, instant: str, asks: str | None) -> None:
-    asked, said = tick("morning_after", instant)
-    assert asked == asks
-    assert said == (f"morning_after {asks}" if asks else f"{at(instant).date() - timedelta(days=1)} was no session.")
+def test_morning_after_looks_again_at_a_session_that_has_prices(
+    repository: dg.RepositoryDefinition, session: str, not_yet: str, from_then: str
+) -> None:
+    schedule = repository.get_schedule_def("morning_after")
+
+    def asked(instance: dg.DagsterInstance, instant: str) -> list[str | None]:
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=at(instant), repository_def=repository
+        )
+        return [request.partition_key for request in schedule.evaluate_tick(context).run_requests or []]
+
+    with dg.DagsterInstance.local_temp() as instance:
+        assert asked(instance, from_then) == [], "there is nothing to correct"
+        instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "daily_bars"], partition=session))
+        assert asked(instance, not_yet) == []
+        assert asked(instance, from_then) == [session]
 
 
 def test_reference_is_asked_before_a_session_opens_and_needs_no_partition(tick: Tick) -> None:

@@ -85,6 +85,7 @@ RUN_COLUMNS = frozenset({"observed_at", "run_id", "superseded_at"})
 OF_THE_RUN = {
     # Reference data is known from when it was observed; a filing keeps the instant it was first seen.
     "raw.stocks": frozenset({"known_at"}),
+    "raw.broker_calendar": frozenset({"known_at"}),
     "raw.corp_codes": frozenset({"known_at"}),
     "raw.disclosures": frozenset({"first_seen_at"}),
     # A measured duration, and the provider's own id and clock inside the stored answer.

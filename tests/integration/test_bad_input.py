@@ -3,13 +3,14 @@
 The steps of one upstream run in this process against the sandbox; what a user would see runs as the `azak` command.
 """
 
+import dataclasses
 import gzip
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
 from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.market import assets as market
+from azak_assets.defs.market.checks import calendar_agrees_with_trading
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.retrieval.checks import index_equals_embeddings
 from azak_assets.resources import Retrieval, Upstreams, World
@@ -34,6 +36,7 @@ from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.world import Article, MinuteBar
 from azak_assets.settings import SANDBOX_PREFIXES, Settings
 from azak_assets.sources import transport
+from azak_assets.sources.kis.client import KisClient
 from azak_assets.text.embedders import LocalEmbedder
 from azak_assets.warehouse import database as warehouse_database
 from azak_assets.warehouse import server
@@ -94,14 +97,17 @@ class Steps:
     def __init__(self, upstream: str, engine: sa.Engine) -> None:
         world = httpx.get(f"{upstream}/sandbox/world").json()
         self.engine = engine
+        self.check: Any = None
         self.warehouse = Warehouse(engine, run_id="bad input")
         self.upstreams = Upstreams(
             Settings().in_sandbox(upstream), World(world["world"], frozenset(world["feeds"])), engine
         )
 
-    def make(self, asset: dg.AssetsDefinition) -> tuple[bool, str, dict[str, Any]]:
-        """(whether it succeeded, what a user is told when it did not, its metadata)."""
-        days = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
+    def make(
+        self, asset: dg.AssetsDefinition, first: date = FIRST, last: date = LAST
+    ) -> tuple[bool, str, dict[str, Any]]:
+        """(whether it succeeded, what a user is told when it did not, its metadata); `check` is its verdict."""
+        days = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
         with dg.DagsterInstance.ephemeral() as instance:
             result = dg.materialize(
                 [asset],
@@ -113,6 +119,7 @@ class Steps:
         said = [_cause(event) for event in result.all_events if event.is_step_failure]
         made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
         metadata = {name: value.value for name, value in made[0].metadata.items()} if made else {}
+        self.check = next(iter(result.get_asset_check_evaluations()), None)
         return result.success, " ".join(said), metadata
 
     def query(self, statement: str) -> list[tuple]:
@@ -199,6 +206,68 @@ def test_a_page_for_some_stocks_names_them_and_the_others_land(steps: Steps, ups
     assert steps.query("select count(*) from raw.daily_bars") == [(EVERY_BAR - 2 * len(SESSIONS),)]
 
 
+def test_more_than_a_few_stocks_without_an_answer_are_a_warning_that_names_them(steps: Steps, upstream: str) -> None:
+    """The partition turns green: without the check nobody would hear of the hole."""
+    assert steps.make(market.daily_bars)[0]
+    assert steps.check.passed
+    order(upstream, DAILY_BARS, "html", 1)  # one of twelve is more than 5 %
+    assert steps.make(market.daily_bars)[0]
+    assert not steps.check.passed
+    assert steps.check.severity is dg.AssetCheckSeverity.WARN
+    said = str(steps.check.description)
+    assert said.startswith("1 of 12 failed. 990")
+    assert "a page came instead of JSON" in said
+    assert said.endswith("Materialize again once the cause is gone: what landed stays.")
+
+
+def test_a_stock_listed_after_the_sessions_is_no_failure(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bars(self: ReplayWorld, code: str, *rest: Any, **more: Any) -> list:
+        return [] if code == "990010" else ReplayWorld.daily_bars(self, code, *rest, **more)
+
+    monkeypatch.setattr(LiveLike, "daily_bars", bars)
+    assert steps.make(market.daily_bars)[0]
+    assert not steps.check.passed, "nobody says why it has no bars"
+    with steps.engine.begin() as connection:
+        connection.execute(sa.text("update raw.stocks set listed_on = '2022-02-03' where stock_code = '990010'"))
+    succeeded, _, metadata = steps.make(market.daily_bars)
+    assert succeeded
+    assert metadata["failed"] == 1
+    assert steps.check.passed
+
+
+def test_a_bar_of_a_closed_day_is_seen_by_the_calendars_witness(
+    steps: Steps, upstream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker trades on a day that the committed calendar calls closed: its bars are refused, and not unheard."""
+    closed = date(2022, 1, 8)
+
+    def bars(self: ReplayWorld, code: str, *rest: Any, **more: Any) -> list:
+        found = ReplayWorld.daily_bars(self, code, *rest, **more)
+        monday = [bar for bar in found if bar.day == date(2022, 1, 10)]
+        return sorted([*found, *(dataclasses.replace(bar, day=closed) for bar in monday)], key=lambda bar: bar.day)
+
+    monkeypatch.setattr(LiveLike, "daily_bars", bars)
+    # Asked for Monday alone, the closed days before it are asked for with it.
+    succeeded, said, metadata = steps.make(market.daily_bars, date(2022, 1, 10), date(2022, 1, 10))
+    assert succeeded, said
+    assert metadata["rejected"] == len(COMPANIES)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_asset_check_context(instance=instance)
+        verdict = calendar_agrees_with_trading(context, warehouse=steps.warehouse)
+    assert not verdict.passed
+    assert verdict.metadata["bars on closed days"].value == "2022-01-08"
+
+
+def test_what_is_put_aside_names_its_world(steps: Steps, upstream: str) -> None:
+    order(upstream, FILINGS, "words", 1)
+    order(upstream, DAILY_BARS, "words", 1)
+    steps.make(disclosures.disclosures)
+    steps.make(market.daily_bars)
+    sources = {source for (source,) in steps.query("select distinct source from ops.quarantine")}
+    assert sources
+    assert all(source.startswith("sandbox replay:") for source in sources), sources
+
+
 def test_bars_that_landed_survive_a_server_that_turns_bad(steps: Steps, upstream: str) -> None:
     assert steps.make(market.daily_bars)[0]
     bars = "select stock_code, trade_date, open, high, low, close, volume from raw.daily_bars order by 1, 2"
@@ -234,6 +303,144 @@ def test_filings_of_a_bad_server_fail_with_the_cause_and_without_the_key(
     assert told in said
     assert "crtfc_key=sandbox" not in said
     assert steps.query("select count(*) from raw.disclosures") == [(0,)]
+
+
+# --- minutes: what KIS no longer keeps, and what a paper account never has ------------------------------------------
+
+MINUTES = "/kis/uapi/domestic-stock/v1/quotations/inquire-time-dailychartprice"
+
+
+TIERED = list(COMPANIES)[:4]
+
+
+@pytest.fixture
+def minutes(steps: Steps) -> Steps:
+    """Steps in a world with minutes of four stocks."""
+    steps.upstreams.world = dataclasses.replace(steps.upstreams.world, feeds=None)
+    with steps.engine.begin() as connection:
+        connection.execute(
+            sa.text("update raw.stocks set tier = case when stock_code = any(:tiered) then 2 else 4 end"),
+            {"tiered": TIERED},
+        )
+    return steps
+
+
+@pytest.fixture
+def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the clock that the market assets look at; the sandbox keeps its minutes for ever."""
+
+    def set_to(instant: str) -> None:
+        now = datetime.fromisoformat(instant).replace(tzinfo=krx.KST)
+
+        class Stopped(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> "datetime":
+                return now.astimezone(tz)
+
+        monkeypatch.setattr(market, "datetime", Stopped)
+
+    return set_to
+
+
+@pytest.fixture
+def kept_since(monkeypatch: pytest.MonkeyPatch) -> Callable[[date], None]:
+    """Sets the first day of which the broker still has minutes."""
+
+    def keep(since: date) -> None:
+        kept = LiveLike.minute_bars
+        monkeypatch.setattr(
+            LiveLike, "minute_bars", lambda self, code, day, now: kept(self, code, day, now) if day >= since else []
+        )
+
+    return keep
+
+
+def test_sessions_past_the_brokers_reach_are_green_and_say_so(
+    minutes: Steps, kept_since: Callable[[date], None]
+) -> None:
+    """Years ago: scores of these sessions enter at the close, so they must not wait for minutes."""
+    kept_since(date(2026, 1, 1))
+    succeeded, said, metadata = minutes.make(market.minute_bars)
+    assert succeeded, said
+    assert metadata["state"] == f"KIS keeps about a year of minutes; none for {FIRST} … {LAST} (10 sessions)"
+    assert (metadata["rows"], metadata["inserted"]) == (0, 0)
+    assert minutes.check.passed
+    assert minutes.check.description == metadata["state"]
+
+
+def test_a_session_past_reach_costs_a_few_requests(
+    minutes: Steps, kept_since: Callable[[date], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ask = KisClient.minute_bars
+    monkeypatch.setattr(KisClient, "minute_bars", lambda self, *what: asked.append(what) or ask(self, *what))
+    monkeypatch.setattr(market, "PROBES", 1)
+    kept_since(date(2026, 1, 1))
+    assert minutes.make(market.minute_bars)[0]
+    assert len(asked) == len(SESSIONS)
+
+
+def test_a_range_that_straddles_the_reach_lands_as_far_as_it_goes(
+    minutes: Steps, kept_since: Callable[[date], None], today: Callable[[str], None]
+) -> None:
+    kept_since(date(2022, 1, 6))
+    today("2022-12-31 12:00")
+    succeeded, said, metadata = minutes.make(market.minute_bars)
+    assert succeeded, said
+    assert metadata["state"] == "KIS keeps about a year of minutes; none for 2022-01-03, 2022-01-04, 2022-01-05"
+    days = minutes.query("select min(trade_date), max(trade_date), count(distinct trade_date) from raw.minute_bars")
+    assert days == [(date(2022, 1, 6), LAST, 7)]
+    assert metadata["rows"] == minutes.query("select count(*) from raw.minute_bars")[0][0]
+    assert (metadata["earliest"][:10], metadata["latest"][:10]) == ("2022-01-06", str(LAST))
+    assert metadata["closes"].startswith("![close, first minute = 100")
+    assert metadata["failed"] == 0
+
+
+def test_a_session_within_reach_without_a_single_minute_fails_after_the_others_landed(
+    minutes: Steps, kept_since: Callable[[date], None], today: Callable[[str], None]
+) -> None:
+    kept_since(date(2022, 1, 6))
+    today("2022-01-14 16:00")
+    succeeded, said, _ = minutes.make(market.minute_bars)
+    assert not succeeded
+    assert "no stock has a minute of 2022-01-03, 2022-01-04, 2022-01-05, which KIS must still keep" in said
+    assert minutes.query("select count(distinct trade_date) from raw.minute_bars") == [(7,)]
+
+
+def test_a_stock_without_minutes_is_a_failure_of_that_stock_alone(
+    minutes: Steps, today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = LiveLike.minute_bars
+    monkeypatch.setattr(
+        LiveLike, "minute_bars", lambda self, code, day, now: [] if code == TIERED[1] else kept(self, code, day, now)
+    )
+    today("2022-01-14 16:00")
+    succeeded, said, metadata = minutes.make(market.minute_bars)
+    assert succeeded, said
+    assert metadata["failed"] == len(SESSIONS)
+    assert f"{FIRST} {TIERED[1]}: kis: no minute of {TIERED[1]}" in metadata["failures"]
+    assert not minutes.check.passed
+
+
+def test_a_paper_account_is_told_once_and_fails_nothing(minutes: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise sandbox_kis.RefusedError("EGW00213", "모의투자 TR 이 아닙니다.")
+
+    monkeypatch.setattr(LiveLike, "minute_bars", refuse)
+    succeeded, said, metadata = minutes.make(market.minute_bars)
+    assert succeeded, said
+    assert metadata["state"] == "no minutes: this KIS account is a paper account, and the service needs a live one"
+    assert not minutes.check.passed
+    assert minutes.check.severity is dg.AssetCheckSeverity.WARN
+    assert "EGW00213" in str(minutes.check.description)
+    assert "Use the keys of a live account" in str(minutes.check.description)
+
+
+def test_another_refusal_of_minutes_fails_the_step(minutes: Steps, upstream: str) -> None:
+    order(upstream, MINUTES, "html", FOR_EVER)
+    succeeded, said, _ = minutes.make(market.minute_bars)
+    assert not succeeded
+    assert "a page came instead of JSON" in said
 
 
 # --- the command, with bad keys ------------------------------------------------------------------------------------

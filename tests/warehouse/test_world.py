@@ -17,6 +17,18 @@ def test_the_first_use_stamps_and_the_same_world_may_come_again(engine: sa.Engin
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [("live", "what the real sources said"), ("seed:1", "SANDBOX, an invented"), ("replay:0a", "SANDBOX, recorded")],
+)
+def test_who_reads_the_marts_is_told_the_world(engine: sa.Engine, name: str, told: str) -> None:
+    """By the comment of the schema: an analyst may not read `ops`."""
+    world.stamp(engine, name)
+    with engine.connect() as connection:
+        comment = connection.execute(sa.text("select obj_description('marts'::regnamespace)")).scalar_one()
+    assert f"World {name}: {told}" in comment
+
+
+@pytest.mark.parametrize(
     ("found", "back"), [("live", "AZAK_MODE=live"), ("seed:7", "seed 7"), ("replay:0a1b", "--replay")]
 )
 def test_another_world_is_refused_with_what_to_do(engine: sa.Engine, found: str, back: str) -> None:

@@ -64,7 +64,7 @@ def disclosures(
     result = warehouse.load(
         "raw.disclosures", frame, Scope(days=None), complete=False, source=f"{upstreams.source}OpenDART list.json"
     )
-    warehouse.quarantine(batch.rejects, source="OpenDART list.json")
+    warehouse.quarantine(batch.rejects, source=f"{upstreams.source}OpenDART list.json")
     context.log.info("%d filings of %s, %d requests", len(frame), window.label, batch.requests)
     metadata = loaded(
         result,

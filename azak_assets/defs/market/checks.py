@@ -1,11 +1,16 @@
 """What must hold of prices, beyond the shape of a row: completeness, the calendar's third witness, sound bars."""
 
+from datetime import date
+
 import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs.reporting import table
 from azak_assets.warehouse.warehouse import Warehouse
 
+CLOSED_DAY = "is a day on which the market was closed"
+"""Why `sources.kis.bars` refuses a bar of a day that the calendar calls closed."""
+MOST_REFUSALS = 50_000
 COMPARED_SESSIONS = 60
 FEWEST_OF_NORMAL = 0.9
 """A session with less than this share of the usual number of bars is incomplete: listings change by a handful a week.
@@ -14,23 +19,27 @@ FEWEST_OF_NORMAL = 0.9
 
 @dg.asset_check(
     asset=["raw", "daily_bars"],
-    description="Every session between the first and the last bar has bars, and no other day has.",
+    description=(
+        "Every session that was asked for between the first and the last bar has bars, and the broker has none of any "
+        "other day."
+    ),
 )
-def calendar_agrees_with_trading(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """The calendar against observed trading: bars on a closed day, or a session without any, is a failure."""
+def calendar_agrees_with_trading(
+    context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.AssetCheckResult:
+    """The calendar against observed trading: bars of a closed day, or an asked session without any, is a failure.
+
+    Only sessions with a materialized partition count as asked: what nobody has asked for yet is a gap of the backfill
+    and speaks against no calendar, however short it is.
+    """
     counts = warehouse.count_by_day("raw.daily_bars")
     if counts.empty:
         return dg.AssetCheckResult(passed=True, metadata={"sessions": 0}, description="no bars yet")
     observed = set(counts["day"])
     expected = {session.day for session in krx.sessions(min(observed), max(observed))}
-    # Sessions that nobody has asked for yet are gaps of the backfill; only a hole inside a run of sessions speaks
-    # against the calendar, so a missing session counts when both its neighbours have bars.
-    missing = sorted(
-        day
-        for day in expected - observed
-        if krx.previous_session(day).day in observed and krx.next_session(day).day in observed
-    )
-    surplus = sorted(observed - expected)
+    asked = context.instance.get_materialized_partitions(dg.AssetKey(["raw", "daily_bars"]))
+    missing = sorted(day for day in expected - observed if day.isoformat() in asked)
+    surplus = sorted((observed - expected) | _refused_days(warehouse))
     return dg.AssetCheckResult(
         passed=not missing and not surplus,
         metadata={
@@ -42,6 +51,16 @@ def calendar_agrees_with_trading(warehouse: dg.ResourceParam[Warehouse]) -> dg.A
         if not missing and not surplus
         else "Correct azak_assets/krx/data with a source, or load the missing sessions.",
     )
+
+
+def _refused_days(warehouse: Warehouse) -> set[date]:
+    """The closed days of which the broker sent a bar. It never landed: the client refuses it, and its refusal is kept.
+
+    A day that a corrected calendar calls a session is none of them any more.
+    """
+    refused = warehouse.look("ops.quarantine", rows=MOST_REFUSALS)
+    closed = refused.loc[refused["reason"] == CLOSED_DAY, "value"]
+    return {day for day in map(date.fromisoformat, closed.unique()) if not krx.is_session(day)}
 
 
 @dg.asset_check(asset=["raw", "daily_bars"], description="No session has far fewer bars than the sessions around it.")

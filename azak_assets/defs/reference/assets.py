@@ -3,21 +3,22 @@
 Belongs here: reference data that the daily assets look things up in. Model and prompt versions live with the forecasts.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.reporting import loaded
+from azak_assets.defs.reporting import loaded, nothing
 from azak_assets.krx.universe import Issue, tiers, universe_seed
 from azak_assets.resources import Upstreams
-from azak_assets.sources.failures import SourceFailure
+from azak_assets.sources.failures import NotForThisAccount, SourceFailure
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
 OWNERS = ["team:market-data"]
+ASKED_AHEAD = timedelta(days=28)
 FEW_DELISTINGS, DELISTED_SHARE = 5, 0.01
 """A day delists a handful; more missing issues than this is a broken file."""
 
@@ -42,6 +43,45 @@ def trading_sessions(context: dg.AssetExecutionContext, warehouse: dg.ResourcePa
     result = warehouse.load("raw.trading_sessions", frame, Scope(days=None), complete=True, source="azak calendar")
     context.log.info("%d sessions, %d changed", len(frame), result.changed)
     return dg.MaterializeResult(metadata=loaded(result, frame, instant="open_at"))
+
+
+@dg.asset(
+    key=["raw", "broker_calendar"],
+    kinds={"python", "postgres"},
+    owners=OWNERS,
+    code_version="1",
+    pool="kis",
+    metadata={"dagster/table_name": "raw.broker_calendar"},
+)
+def broker_calendar(
+    context: dg.AssetExecutionContext,
+    warehouse: dg.ResourceParam[Warehouse],
+    upstreams: dg.ResourceParam[Upstreams],
+) -> dg.MaterializeResult:
+    """On which of the coming days the broker expects the market to open: the second witness of the calendar.
+
+    Grain: one row a calendar day. Source: KIS CTCA0903R, asked once a day for four weeks ahead; live accounts only. It
+    decides nothing: the committed calendar is the authority, and a check says where the two disagree.
+    """
+    if nobody := silent(context, upstreams, "holidays", "kis"):
+        return nobody
+    today = datetime.now(krx.KST).date()
+    last = today + ASKED_AHEAD
+    # The broker wants this service asked at most once a day, and the last day of an answer tells when it was given.
+    if len(warehouse.read("raw.broker_calendar", columns=["day"], where={"day": last})):
+        return dg.MaterializeResult(metadata=nothing("asked today already"))
+    try:
+        batch = upstreams.kis.market_days(today, last)
+    except NotForThisAccount as failure:
+        context.log.warning("broker calendar: %s", failure)
+        return dg.MaterializeResult(metadata=nothing("not asked: a paper account has no holiday service"))
+    except SourceFailure as failure:
+        raise as_dagster(failure, "the broker's calendar") from failure
+    frame = pd.DataFrame(batch.records)
+    source = f"{upstreams.source}KIS CTCA0903R"
+    result = warehouse.load("raw.broker_calendar", frame, Scope(days=None), complete=False, source=source)
+    warehouse.quarantine(batch.rejects, source=source)
+    return dg.MaterializeResult(metadata=loaded(result, frame, instant="day", rejects=batch.rejects))
 
 
 @dg.asset(
@@ -109,7 +149,7 @@ def stocks(
     result = warehouse.load(
         "raw.stocks", frame, Scope(days=None), complete=True, source=f"{upstreams.source}KIS master files"
     )
-    warehouse.quarantine(batch.rejects, source="KIS master files")
+    warehouse.quarantine(batch.rejects, source=f"{upstreams.source}KIS master files")
     context.log.info("%d listed, %d no longer listed", len(listed), len(gone))
     metadata = loaded(
         result,
@@ -151,5 +191,5 @@ def corp_codes(
     result = warehouse.load(
         "raw.corp_codes", frame, Scope(days=None), complete=True, source=f"{upstreams.source}OpenDART corpCode.xml"
     )
-    warehouse.quarantine(batch.rejects, source="OpenDART corpCode.xml")
+    warehouse.quarantine(batch.rejects, source=f"{upstreams.source}OpenDART corpCode.xml")
     return dg.MaterializeResult(metadata=loaded(result, frame, instant="modified_on", rejects=batch.rejects))

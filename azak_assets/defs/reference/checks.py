@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from azak_assets import krx
 from azak_assets.warehouse.warehouse import Warehouse
 
 
@@ -17,4 +18,27 @@ def tiers_fit_their_quota(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetChe
         passed=first <= 30 and second <= 200 and nameless == 0 and len(active) > 0,
         metadata={"active": len(active), "tier 1": first, "tiers 1 and 2": second, "without a name": nameless},
         description="Lower tiers in azak_assets/krx/data/universe.csv." if second > 200 or first > 30 else "",
+    )
+
+
+@dg.asset_check(
+    asset=["raw", "broker_calendar"],
+    description="The broker expects the market to open on exactly the days that the committed calendar calls sessions.",
+)
+def broker_agrees_with_calendar(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+    """The second witness against the authority, before the open: somebody has to look, nothing is chosen silently."""
+    told = warehouse.read("raw.broker_calendar", columns=["day", "is_open"])
+    surplus = [day for day, is_open in told.itertuples(index=False) if is_open and not krx.is_session(day)]
+    missing = [day for day, is_open in told.itertuples(index=False) if not is_open and krx.is_session(day)]
+    agree = not surplus and not missing
+    return dg.AssetCheckResult(
+        passed=agree,
+        metadata={
+            "days compared": len(told),
+            "open for the broker, closed here": ", ".join(map(str, surplus)) or "none",
+            "session here, closed for the broker": ", ".join(map(str, missing)) or "none",
+        },
+        description=""
+        if agree
+        else "Find the exchange's notice and correct azak_assets/krx/data with its source, before the open.",
     )

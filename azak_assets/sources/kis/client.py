@@ -19,6 +19,7 @@ from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import (
     ContractChanged,
     Empty,
+    NotForThisAccount,
     RateLimited,
     SourceFailure,
     Unauthorized,
@@ -355,7 +356,8 @@ def _failure(code: str, what: str, answer: Answer) -> SourceFailure:
         advice = "Check KIS_APP_KEY and KIS_APP_SECRET, and that they belong to KIS_BASE_URL"
         return Unauthorized("kis", what, url=url, advice=advice)
     if code == LIVE_ONLY:
-        return Unauthorized("kis", what, url=url, advice="This service needs a live account: the paper host has none")
+        advice = "This service needs a live account: the paper host has none"
+        return NotForThisAccount("kis", what, url=url, advice=advice)
     if code in GATEWAY_TROUBLE or (answer.status >= 500 and not code.startswith("OPSQ")):
         return Unavailable("kis", what, url=url)
     return ContractChanged("kis", what, url=url)

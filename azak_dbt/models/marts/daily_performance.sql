@@ -18,14 +18,21 @@ with
 -- The window, and any other day that was scored since the last run: a later run matures what an earlier one missed,
 -- and a corrected entry price changes exits up to twenty sessions after it, or moves them. What is censored before its
 -- day (a halt at the entry) waits for the day.
-days as (
+scored_days as (
     select exit_day
     from {{ source('ml', 'model_evaluations') }}
-    where
-        exit_day <= (select max(bars.trade_date) from {{ source('raw', 'daily_bars') }} as bars)
-        {% if is_incremental() -%}
-        and ({{ in_window('exit_day') }} or {{ is_rescored_day(this) }})
-        {%- endif %}
+    {% if is_incremental() -%}
+    where {{ in_window('exit_day') }}
+    union
+    select rescored.exit_day
+    from {{ rescored_days(this) }} as rescored
+    {%- endif %}
+),
+
+days as (
+    select exit_day
+    from scored_days
+    where exit_day <= (select max(bars.trade_date) from {{ source('raw', 'daily_bars') }} as bars)
 ),
 
 -- Day by day, each through the index on exit_day: the planner cannot know that the days are few, and would join all

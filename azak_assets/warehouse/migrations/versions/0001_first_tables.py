@@ -28,6 +28,7 @@ SCHEMAS = {
 VERSIONED = [
     # table, key, day to index, whether it has known_at and so an as-of function
     ("raw.trading_sessions", "trade_date", None, False),
+    ("raw.broker_calendar", "day", None, True),
     ("raw.stocks", "stock_code", None, True),
     ("raw.corp_codes", "corp_code", None, True),
     ("raw.daily_bars", "stock_code, trade_date", "trade_date", True),
@@ -84,6 +85,17 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint('trade_date', name=op.f('trading_sessions_pkey')),
         schema='raw',
         comment='Sessions of the Korea Exchange from the committed calendar, one row a session',
+    )
+    op.create_table('broker_calendar',
+        sa.Column('day', sa.Date(), nullable=False, comment='Calendar day, a KST date'),
+        sa.Column('is_open', sa.Boolean(), nullable=False, comment='Whether the broker expects the market to open'),
+        sa.Column('known_at', sa.DateTime(timezone=True), nullable=False, comment='Instant from which this version may be used: observed_at'),
+        sa.Column('source', sa.Text(), nullable=False, comment='Upstream or step that gave the row'),
+        sa.Column('observed_at', sa.DateTime(timezone=True), nullable=False, comment="The database's clock in the transaction that wrote this version"),
+        sa.Column('run_id', sa.Text(), nullable=False, comment='Run that wrote this version'),
+        sa.PrimaryKeyConstraint('day', name=op.f('broker_calendar_pkey')),
+        schema='raw',
+        comment="Whether the market opens, as the broker's holiday service said, one row a calendar day: a witness, no authority",
     )
     op.create_table('stocks',
         sa.Column('stock_code', sa.Text(), nullable=False, comment='Six-character short code; may hold letters'),
