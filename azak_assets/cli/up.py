@@ -55,6 +55,8 @@ CODE_LOCATION = "azak"
 REPOSITORY_NAME = "__repository__"
 NOTES = "up.json"
 """File under AZAK_HOME with what runs, so that the next start can end what a killed one left behind."""
+CLOCK_DRIFT_S = 60
+"""The time of the start of the machine is computed from the clock, which is corrected now and then."""
 
 
 def up(console: Console, *, port: int, sessions: int, replay: Path | None, seed: int) -> None:
@@ -163,10 +165,6 @@ def _left(home: Path) -> tuple[list[psutil.Process], bool]:
     return [member for child in children for member in family(*child)], owns_server
 
 
-CLOCK_DRIFT_S = 60
-"""The time of the start of the machine is computed from the clock, which is corrected now and then."""
-
-
 def _forget(home: Path) -> None:
     """Drop the notes, but for a process that nothing could end: the next start tries again."""
     if not _left(home)[0]:
@@ -174,10 +172,17 @@ def _forget(home: Path) -> None:
 
 
 def _end_leftovers(home: Path) -> bool:
-    """End processes of an earlier `azak up` that was killed; whether the PostgreSQL of this home was its own too."""
+    """End processes of an earlier `azak up` that was killed; whether the PostgreSQL of this home was its own too.
+
+    Raises:
+        CannotStart: one of them cannot be ended.
+    """
     leftovers, owns_server = _left(home)
     tell(leftovers, signal.SIGTERM)
-    end_all(lambda: _left(home)[0])
+    end_all(lambda: _left(home)[0], known=leftovers)
+    if stubborn := _left(home)[0]:
+        pids = ", ".join(str(one.pid) for one in stubborn)
+        raise CannotStart(f"Process {pids} of an earlier `azak up` on {home} does not end: end it and start again.")
     return owns_server
 
 
