@@ -14,19 +14,23 @@
     {%- set names = arg_dict['dest_columns'] | map(attribute='quoted') | list -%}
     {%- set keys = (model.constraints | selectattr('type', 'equalto', 'primary_key') | first).columns -%}
     {%- set window_days = config.get('meta', {}).get('window_days', []) -%}
-    {%- if not window_days or window() is none %}
-        {%- set answered = 'true' -%}
-    {%- else %}
+    {#- Each part finds its rows through an index of its own: one condition with OR would scan every row there ever was. -#}
+    {%- set parts = ['select ctid as address, * from ' ~ target] -%}
+    {%- if window_days and window() is not none -%}
         {%- set unit = arg_dict['unique_key'] -%}
         {%- set unit = [unit] if unit is string else unit -%}
-        {%- set answered -%}
-            ({{ in_window(window_days[0]) }}
-            or ({{ unit | join(', ') }}) in (select distinct {{ unit | join(', ') }} from {{ fresh }})
-            {%- if 'answers_for' in config.get('meta', {}) %} or {{ context[config.get('meta')['answers_for']](target) }}
-            {%- endif -%}
-            )
-        {%- endset -%}
-    {%- endif %}
+        {%- set parts = [
+            parts[0] ~ ' where ' ~ in_window(window_days[0]),
+            'select stored.ctid as address, stored.* from (select distinct ' ~ unit | join(', ') ~ ' from ' ~ fresh
+            ~ ') as unit inner join ' ~ target ~ ' as stored using (' ~ unit | join(', ') ~ ')',
+        ] -%}
+        {%- if 'answers_for' in config.get('meta', {}) -%}
+            {%- do parts.append(
+                'select ctid as address, * from ' ~ target ~ ' where ' ~ context[config.get('meta')['answers_for']](target)
+            ) -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- set answered = target.identifier ~ '_answered' -%}
     {%- set same_key = [] -%}
     {%- for key in keys -%}
         {%- do same_key.append('found.' ~ key ~ ' = stored.' ~ key) -%}
@@ -36,6 +40,9 @@
     {%- set is_equal -%}
         {{ same_key | join(' and ') }} and ({{ found_row }}) is not distinct from ({{ stored_row }})
     {%- endset %}
+    create temporary table {{ answered }} on commit drop as
+    {{ parts | join('\n    union\n    ') }};
+
     insert into ops.mart_changes (invocation_id, mart, inserted, changed, unchanged, retired, made_at)
     select
         '{{ invocation_id }}',
@@ -46,13 +53,17 @@
         count(*) filter (where found.{{ keys[0] }} is null),
         clock_timestamp()
     from {{ fresh }} as found
-    full join (select * from {{ target }} where {{ answered }}) as stored on {{ same_key | join(' and ') }};
+    full join {{ answered }} as stored on {{ same_key | join(' and ') }};
 
-    delete from {{ target }} as stored
-    where {{ answered }} and not exists (select from {{ fresh }} as found where {{ is_equal }});
+    delete from {{ target }}
+    where ctid = any(array(
+        select stored.address
+        from {{ answered }} as stored
+        where not exists (select from {{ fresh }} as found where {{ is_equal }})
+    ));
 
     insert into {{ target }} ({{ names | join(', ') }})
     select {{ found_row }}
     from {{ fresh }} as found
-    where not exists (select from {{ target }} as stored where {{ is_equal }});
+    where not exists (select from {{ answered }} as stored where {{ is_equal }});
 {% endmacro %}

@@ -9,11 +9,14 @@
 {% macro rescored_days(mart) -%}
     (
         select versions.exit_day
-        from {{ source('ml', 'model_evaluations') }} as versions
-        inner join {{ source('ml', 'model_evaluations') }} as rescored
-            on
-                versions.prediction_id = rescored.prediction_id
-                and versions.horizon_sessions = rescored.horizon_sessions
+        from {{ source('ml', 'model_evaluations') }} as rescored
+        -- OFFSET 0 keeps it a probe of the primary key for each: the planner cannot know that they are few.
+        cross join lateral (
+            select one.exit_day
+            from {{ source('ml', 'model_evaluations') }} as one
+            where one.prediction_id = rescored.prediction_id and one.horizon_sessions = rescored.horizon_sessions
+            offset 0
+        ) as versions
         where rescored.observed_at > (select max(stored.observed_at) from {{ mart }} as stored)
     )
 {%- endmacro %}
