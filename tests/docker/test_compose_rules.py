@@ -151,9 +151,16 @@ def test_the_containers_get_every_variable_that_azak_up_gives_its_children(
     }
     in_container = image_environment | interpolated
     assert set(given) <= set(in_container), set(given) - set(in_container)
-    for name in ("AZAK_DAGSTER_DATABASE_URL", "AZAK_MODE", "AZAK_SANDBOX_URL", *(n for n in given if "DBT" in n)):
+    for name in (
+        "AZAK_DAGSTER_DATABASE_URL",
+        "AZAK_MODE",
+        "AZAK_SANDBOX_URL",
+        *(n for n in given if n.startswith("AZAK_DBT_")),
+    ):
         assert in_container[name] == given[name], name
     assert in_container["AZAK_DATABASE_URL"] == url
+    # Parsed while the image is built, for the one database that it will have.
+    assert in_container["DBT_TARGET_PATH"] == f"{IMAGE_ROOT}/azak_dbt/target"
 
 
 def test_all_of_our_services_share_one_environment_and_secrets_come_by_file(services: Services) -> None:
