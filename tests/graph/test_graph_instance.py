@@ -19,7 +19,7 @@ from dagster._core.test_utils import create_run_for_test
 from psycopg import sql
 
 from azak_assets import krx
-from azak_assets.cli.environment import environment
+from azak_assets.cli.environment import environment, ready_manifest
 from azak_assets.defs.owed import RETRY_AFTER, next_owed
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.warehouse import database as warehouse_database
@@ -154,6 +154,7 @@ def test_workspace_loads_as_dagster_loads_it(
     variables: dict[str, str], dbt_manifest: dict[str, Any], tmp_path: Path
 ) -> None:
     """One process reads both files and the code location, as `dagster dev` would, and reports no defect."""
+    ready_manifest(variables)
     done = subprocess.run(
         [Path(sys.executable).parent / "dagster", "definitions", "validate", "-w", "workspace.yaml"],
         cwd=REPOSITORY,
