@@ -1,23 +1,27 @@
 """Fixtures every test may ask for: a real PostgreSQL, databases on it, and the recorded market data.
 
-What belongs here: the one server of a test session and the fresh databases made on it. What does not: stand-ins for
-our own functions, and data of one room (a room keeps its own `conftest.py` for that).
+What belongs here: the one server of a test session, the fresh databases made on it, and the definitions. What does
+not: stand-ins for our own functions, and data of one room (a room keeps its own `conftest.py` for that).
 
 `AZAK_TEST_DATABASE_URL` names a server to use instead of the embedded one (its role must be allowed to create
 databases); `AZAK_TEST_DATA` names the folder of recorded data (default: `../shared/data` beside the repository).
 """
 
+import json
 import os
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
+from azak_assets.cli.environment import DBT_PROJECT, ready_manifest
 from azak_assets.warehouse import database as warehouse_database
 from azak_assets.warehouse import server
 
@@ -96,3 +100,19 @@ def recorded_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded data at {folder}: set AZAK_TEST_DATA to its folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dbt_manifest() -> dict[str, Any]:
+    """The manifest that the definitions load from, parsed now where the project has changed."""
+    ready_manifest()
+    manifest: dict[str, Any] = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def definitions(dbt_manifest: dict[str, Any]) -> dg.Definitions:
+    """`azak_assets.definitions.defs`, imported only once the manifest is there."""
+    from azak_assets.definitions import defs  # noqa: PLC0415 - it reads the manifest
+
+    return defs

@@ -174,8 +174,15 @@ def observed_trading(engine: sa.Engine) -> Testimony:
     return Testimony(days, frozenset(holes))
 
 
-WITNESSES: dict[str, Callable[[sa.Engine], Testimony]] = {"observed trading": observed_trading}
-"""The witnesses beside the committed calendar that a database has; the broker's holiday service belongs here too."""
+def broker(engine: sa.Engine) -> Testimony:
+    """What the broker's holiday service said of the days it was asked about."""
+    told = asof.read(engine, "raw.broker_calendar", columns=["day", "is_open"])
+    is_open = told["is_open"].astype(bool)
+    return Testimony(frozenset(told.loc[is_open, "day"]), frozenset(told.loc[~is_open, "day"]))
+
+
+WITNESSES: dict[str, Callable[[sa.Engine], Testimony]] = {"observed trading": observed_trading, "broker": broker}
+"""The witnesses beside the committed calendar that a database has."""
 
 
 def _calendar(console: Console, engine: sa.Engine | None) -> None:
@@ -205,7 +212,7 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
             first, last = min(testimony.open), max(testimony.open)
             console.print(f"  {name} agrees: {len(testimony.open)} sessions {first} … {last}")
         else:
-            console.print(f"  {name}: no bars yet")
+            console.print(f"  {name}: has said nothing yet")
 
 
 def _is_closed(day: date) -> bool:

@@ -18,6 +18,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from azak_assets import krx
+from azak_assets.warehouse.load import storable
 
 if TYPE_CHECKING:
     from azak_assets.warehouse.warehouse import Warehouse
@@ -81,8 +82,8 @@ class Ledger:
             "status": "ok" if call.is_ok else "error",
             "provider": provider,
             "model": model,
-            "response": _storable(call.response),
-            "error": _storable(call.error),
+            "response": _all_storable(call.response),
+            "error": _all_storable(call.error),
             "tokens_in": call.tokens_in,
             "tokens_out": call.tokens_out,
             "cost_usd": call.cost_usd,
@@ -100,13 +101,13 @@ class Ledger:
         return float(pd.read_sql_query(query, self._warehouse.engine, params=span)["cost_usd"].sum())
 
 
-def _storable(value: Any) -> Any:
-    """A JSON value without what PostgreSQL cannot hold, NUL and half characters: what was paid for is always kept."""
+def _all_storable(value: Any) -> Any:
+    """A JSON value with every text in it made storable: what was paid for is always kept."""
     if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode(errors="replace").decode()
+        return storable(value)
     if isinstance(value, Mapping):
-        return {_storable(name): _storable(part) for name, part in value.items()}
-    return [_storable(part) for part in value] if isinstance(value, list) else value
+        return {storable(name): _all_storable(part) for name, part in value.items()}
+    return [_all_storable(part) for part in value] if isinstance(value, list) else value
 
 
 def _int(value: Any) -> int | None:

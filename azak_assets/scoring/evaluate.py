@@ -119,7 +119,9 @@ def evaluate(warehouse: Warehouse, days: tuple[date, date]) -> LoadResult:
     frame["version"] = _versions(warehouse, frame, trading_days)
     # The writer takes a version for a new row and would keep its nominal time: a score must not be known before the
     # correction behind it.
-    frame.loc[frame["version"] > 1, "known_at"] = pd.Timestamp(warehouse.cutoff())
+    rescored = frame["version"] > 1
+    if rescored.any():  # the cut-off waits for every load in progress
+        frame.loc[rescored, "known_at"] = pd.Timestamp(warehouse.cutoff())
     return warehouse.load("ml.model_evaluations", frame, Scope(days=trading_days), complete=False, source=SOURCE)
 
 

@@ -26,7 +26,7 @@ from azak_assets.warehouse.tables import quarantine as quarantine_table
 from azak_assets.warehouse.tables import spec
 from azak_assets.warehouse.transactions import transaction, writing
 
-__all__ = ["FrameError", "LoadResult", "Scope", "append", "load_partition", "quarantine"]
+__all__ = ["FrameError", "LoadResult", "Scope", "append", "load_partition", "quarantine", "refused_values", "storable"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
         reject_id = hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
         kept = {"record": text, "field": given["field"], "value": value, "reason": given["reason"]}
         # PostgreSQL stores neither NUL nor half characters, and a refused record may well hold either.
-        clean = {name: content and _storable(content) for name, content in kept.items()}
+        clean = {name: content and storable(content) for name, content in kept.items()}
         rows[reject_id] = {"reject_id": reject_id, **clean, "source": source, "run_id": run_id}
     if not rows:
         return 0
@@ -124,7 +124,18 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
         return len(connection.execute(statement, list(rows.values())).all())
 
 
-def _storable(text: str) -> str:
+def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
+    """The distinct values that were ever refused for this reason, in order; see `quarantine`."""
+    known = quarantine_table.c
+    query = (
+        sa.select(known.value).where(known.reason == reason, known.value.is_not(None)).distinct().order_by(known.value)
+    )
+    with transaction(bind) as connection:
+        return list(connection.execute(query).scalars())
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold: NUL and half characters, each replaced by a mark."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 

@@ -103,6 +103,12 @@ class Warehouse:
 
         return load.quarantine(self.engine, rejects, source=source, run_id=self.run_id)
 
+    def refused_values(self, reason: str) -> list[str]:
+        """Return the values that were refused for a reason; see `load.refused_values`."""
+        from azak_assets.warehouse import load  # noqa: PLC0415
+
+        return load.refused_values(self.engine, reason)
+
     def cutoff(self) -> datetime:
         """Return an instant for live as-of reads, taken under the lock that loads hold; see `transactions.cutoff`."""
         from azak_assets.warehouse import transactions  # noqa: PLC0415

@@ -127,7 +127,7 @@ def test_doctor_with_a_running_home_and_a_sandbox(home: Path) -> None:
         shown = done(home, "doctor", AZAK_SANDBOX_URL=url)
     assert f"PostgreSQL {server.MAJOR_VERSION}" in shown
     assert "newest daily bars none" in shown
-    assert "observed trading: no bars yet" in shown
+    assert "observed trading: has said nothing yet" in shown
     assert shown.count("yes (HTTP") >= 6
 
 
@@ -235,6 +235,30 @@ def test_doctor_says_on_which_days_observed_trading_and_the_calendar_disagree(ho
         assert "observed trading agrees: 3 sessions" in done(home, "doctor"), "what nobody loaded yet is no witness"
     finally:
         bars(home, [])
+
+
+def test_doctor_says_on_which_days_the_broker_and_the_calendar_disagree(home: Path) -> None:
+    engine = sa.create_engine(done(home, "db", "url").strip())
+    insert = (
+        "insert into raw.broker_calendar (day, is_open, known_at, source, observed_at, run_id)"
+        " values (:day, :is_open, now(), 'test', now(), 'test')"
+    )
+    try:
+        with engine.begin() as connection:
+            truth = [(23, True), (24, False), (25, False)]  # September 2026: Chuseok begins on the 24th
+            connection.execute(
+                sa.text(insert), [{"day": date(2026, 9, day), "is_open": is_open} for day, is_open in truth]
+            )
+        assert "broker agrees: 1 sessions 2026-09-23" in done(home, "doctor")
+        with engine.begin() as connection:
+            connection.execute(sa.text("update raw.broker_calendar set is_open = not is_open where day < '2026-09-25'"))
+        shown = done(home, "doctor")
+        assert "open on days that the calendar has closed: 2026-09-24" in shown
+        assert "closed on days that the calendar has open: 2026-09-23" in shown
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("truncate raw.broker_calendar"))
+        engine.dispose()
 
 
 def test_doctor_survives_a_database_that_is_down(home: Path) -> None:

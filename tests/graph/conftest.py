@@ -1,33 +1,15 @@
 """The definitions as Dagster loads them, for rules over the whole graph.
 
-Belongs here: loading them once a test session. Does not belong here: stand-ins; the rules look at the real definitions.
+Belongs here: their graph, resolved once a test session (`definitions` itself is in `tests/conftest.py`). Does not belong
+here: stand-ins; the rules look at the real definitions.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-
-from azak_assets.cli.environment import DBT_PROJECT, ready_manifest
-
-
-@pytest.fixture(scope="session")
-def dbt_manifest() -> dict[str, Any]:
-    """The manifest that the definitions load from, parsed now where the project has changed."""
-    ready_manifest()
-    manifest: dict[str, Any] = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())
-    return manifest
-
-
-@pytest.fixture(scope="session")
-def definitions(dbt_manifest: dict[str, Any]) -> dg.Definitions:
-    """`azak_assets.definitions.defs`, imported only once the manifest is there."""
-    from azak_assets.definitions import defs  # noqa: PLC0415 - it reads the manifest
-
-    return defs
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import subprocess
 import dagster as dg
 import pytest
 
-from azak_assets.definitions import defs
 from azak_assets.settings import REPOSITORY
 from azak_assets.warehouse import server
 from tests.integration.conftest import Home
@@ -91,13 +90,13 @@ PRICES = {"raw.daily_bars", "raw.index_bars"}  # minutes are not recorded in thi
 
 
 def test_every_materialization_tells_its_counts_its_span_and_shows_some_rows(
-    first_run: object, home: Home, monkeypatch: pytest.MonkeyPatch
+    first_run: object, home: Home, definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZAK_DAGSTER_DATABASE_URL", server.ensure_running(home.path).url("dagster", driver="psycopg2"))
     monkeypatch.setenv("AZAK_DAGSTER_DIR", str(home.path / "dagster"))
     monkeypatch.setenv("DAGSTER_HOME", str(REPOSITORY))
     with dg.DagsterInstance.get() as instance:
-        for key in defs.resolve_asset_graph().executable_asset_keys:
+        for key in definitions.resolve_asset_graph().executable_asset_keys:
             name = ".".join(key.path)
             (record,) = instance.fetch_materializations(key, limit=1).records
             materialization = record.asset_materialization

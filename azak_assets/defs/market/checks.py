@@ -10,7 +10,6 @@ from azak_assets.warehouse.warehouse import Warehouse
 
 CLOSED_DAY = "is a day on which the market was closed"
 """Why `sources.kis.bars` refuses a bar of a day that the calendar calls closed."""
-MOST_REFUSALS = 50_000
 COMPARED_SESSIONS = 60
 FEWEST_OF_NORMAL = 0.9
 """A session with less than this share of the usual number of bars is incomplete: listings change by a handful a week.
@@ -58,9 +57,8 @@ def _refused_days(warehouse: Warehouse) -> set[date]:
 
     A day that a corrected calendar calls a session is none of them any more.
     """
-    refused = warehouse.look("ops.quarantine", rows=MOST_REFUSALS)
-    closed = refused.loc[refused["reason"] == CLOSED_DAY, "value"]
-    return {day for day in map(date.fromisoformat, closed.unique()) if not krx.is_session(day)}
+    closed = map(date.fromisoformat, warehouse.refused_values(CLOSED_DAY))
+    return {day for day in closed if not krx.is_session(day)}
 
 
 @dg.asset_check(asset=["raw", "daily_bars"], description="No session has far fewer bars than the sessions around it.")

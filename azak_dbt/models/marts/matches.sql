@@ -34,18 +34,6 @@ mentions as (
     inner join articles on mentions.article_id = articles.article_id
 ),
 
--- When it was first known that the article is about the stock: an edited headline is a new version of its mention, and
--- the market had read the old one.
-first_known as (
-    select
-        versions.article_id,
-        versions.stock_code,
-        min(versions.known_at) as known_at
-    from {{ ref('stg_mention_versions') }} as versions
-    inner join articles on versions.article_id = articles.article_id
-    group by versions.article_id, versions.stock_code
-),
-
 first_mentions as (
     select
         *,
@@ -78,21 +66,28 @@ placed as (
             case when first_mentions.field = 'title' then articles.title_length else articles.excerpt_length end, 1
         ) as relative_position
     from first_mentions
-    inner join articles on first_mentions.article_id = articles.article_id
-    inner join first_known
-        on
-            first_mentions.article_id = first_known.article_id
-            and first_mentions.stock_code = first_known.stock_code
+    -- When it was first known that the article is about the stock: an edited headline is a new version of its mention,
+    -- and the market had read the old one. A probe for each, since the planner cannot know that the window is small.
+    cross join
+        lateral (
+            select min(versions.known_at) as known_at
+            from {{ ref('stg_mention_versions') }} as versions
+            where
+                versions.article_id = first_mentions.article_id
+                and versions.stock_code = first_mentions.stock_code
+        ) as first_known
     -- The first session that closes after it was known.
-    cross join lateral (
-        select sessions.trade_date
-        from {{ source('raw', 'trading_sessions') }} as sessions
-        where
-            sessions.trade_date >= (first_known.known_at at time zone 'Asia/Seoul')::date
-            and sessions.close_at > first_known.known_at
-        order by sessions.trade_date
-        limit 1
-    ) as tradable
+    cross join
+        lateral (
+            select sessions.trade_date
+            from {{ source('raw', 'trading_sessions') }} as sessions
+            where
+                sessions.trade_date >= (first_known.known_at at time zone 'Asia/Seoul')::date
+                and sessions.close_at > first_known.known_at
+            order by sessions.trade_date
+            limit 1
+        ) as tradable
+    inner join articles on first_mentions.article_id = articles.article_id
 )
 
 -- relevance_score = (field + position + repetition) / √stocks
