@@ -1,7 +1,7 @@
 """The definitions as Dagster loads them, for rules over the whole graph.
 
-Belongs here: their graph, resolved once a test session (`definitions` itself is in `tests/conftest.py`). Does not belong
-here: stand-ins; the rules look at the real definitions.
+Belongs here: their graph, resolved once a test session (`definitions` itself is in `tests/conftest.py`). Does not
+belong here: stand-ins; the rules look at the real definitions.
 """
 
 from collections.abc import Callable
