@@ -48,7 +48,7 @@ test: lint ## install, then lint, types, import rules, dbt tests and pytest
 	$(BIN)/pytest -m timing
 
 soak: $(DEV_STAMP) ## kill runs at six named steps and 20 random moments, and the recorded January twice (over half an hour)
-	$(BIN)/pytest -m soak tests/integration
+	$(BIN)/pytest -m soak
 
 lint: $(DEV_STAMP) ## ruff, mypy, import rules and sqlfluff
 	$(BIN)/ruff check .
