@@ -90,7 +90,7 @@ def daily_frame(answers: dict[str, Batch[DailyBar]]) -> pd.DataFrame:
     fields = list(DailyBar.__dataclass_fields__)
     rows = [[getattr(bar, name) for name in fields] for answer in answers.values() for bar in answer.records]
     frame = pd.DataFrame(rows, columns=fields)
-    prices = dict.fromkeys(("open", "high", "low"), "Int64")
+    prices = dict.fromkeys(("open", "high", "low", "base_price"), "Int64")
     return frame.astype({**prices, "stock_code": "str", "known_at": "datetime64[us, UTC]", "trade_date": object})
 
 

@@ -82,10 +82,7 @@ class ContextReader:
             "base_price": base,
             "stock": self._once(("stock", stock_code, at), lambda: self._stock(stock_code, at)),
             "article": _article(article) | {"excerpt": _text(article["excerpt"])},
-            "bars": [
-                [day.isoformat(), *(_price(p) for p in (b["open"], b["high"], b["low"], b["close"])), b["volume"]]
-                for day, b in sorted(bars.items())[-STOCK_BARS:]
-            ],
+            "bars": _adjusted(bars)[-STOCK_BARS:],
             "indices": self._once(("indices", at), lambda: self._indices(at)),
             "recent_articles": [_article(row) for row in _rows(recent)],
             "recent_filings": self._once(("filings", stock_code, at), lambda: self._filings(stock_code, at)),
@@ -114,10 +111,15 @@ class ContextReader:
         return self._bars_on(stocks, days, at)
 
     def _bars_on(self, stocks: list[str], days: list[date], at: datetime) -> dict[str, dict[date, Mapping[str, Any]]]:
+        """The bars as they were traded, each with its `factor`: 1, or what the prices before it are to be multiplied
+        by."""
         rows = self._as_of("raw.daily_bars", at, where={"stock_code": stocks, "trade_date": days})
+        factors = self._as_of("raw.adjustment_factors", at, where={"stock_code": stocks, "ex_date": days})
+        factor_of = {(row["stock_code"], row["ex_date"]): row["factor"] for row in _rows(factors)}
         found: dict[str, dict[date, Mapping[str, Any]]] = {}
         for row in _rows(rows):
-            found.setdefault(row["stock_code"], {})[row["trade_date"]] = row
+            key = row["stock_code"], row["trade_date"]
+            found.setdefault(key[0], {})[key[1]] = row | {"factor": factor_of.get(key, 1.0)}
         return found
 
     def _stock(self, stock_code: str, at: datetime) -> dict[str, Any]:
@@ -269,11 +271,22 @@ def _article(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"title": row["title"], "press": _text(row["press"]), "known_at": _kst(row["known_at"])}
 
 
+def _adjusted(bars: Mapping[date, Mapping[str, Any]]) -> list[list[Any]]:
+    """Day, open, high, low, close and volume of each bar, oldest first, comparable with the last of them."""
+    rows: list[list[Any]] = []
+    factor = 1.0
+    for day, bar in sorted(bars.items(), reverse=True):
+        prices = (_price(bar[name] * factor) for name in ("open", "high", "low", "close"))
+        rows.append([day.isoformat(), *prices, round(bar["volume"] / factor)])
+        factor *= bar["factor"]
+    return rows[::-1]
+
+
 def _bar(row: Mapping[str, Any]) -> Bar:
     first, high, low, close = (
         nan if pd.isna(row[name]) else float(row[name]) for name in ("open", "high", "low", "close")
     )
-    return Bar(first, high, low, close, bool(row["is_halted"]), row["known_at"].to_pydatetime())
+    return Bar(first, high, low, close, bool(row["is_halted"]), row["known_at"].to_pydatetime(), row["factor"])
 
 
 def _kst(instant: datetime) -> str:
@@ -286,4 +299,4 @@ def _text(value: Any) -> str | None:
 
 
 def _price(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)
+    return None if pd.isna(value) else round(value)

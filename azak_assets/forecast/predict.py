@@ -397,5 +397,7 @@ def _local_context(stock_code: str, at: datetime, bars: Bars, sigma20: float) ->
         [day.isoformat(), None if halted else close]
         for day, close, halted in zip(bars.days.astype(object), bars.close.tolist(), bars.is_halted, strict=True)
     ]
-    text = canonical_json({"stock_code": stock_code, "cutoff_at": at.isoformat(), "closes": closes, "sigma20": sigma20})
+    factors = {str(day): factor for day, factor in zip(bars.days, bars.factor.tolist(), strict=True) if factor != 1}
+    seen = {"closes": closes, "factors": factors, "sigma20": sigma20}
+    text = canonical_json({"stock_code": stock_code, "cutoff_at": at.isoformat(), **seen})
     return Context(text, sha256(text), (), int(bars.close[-1]) if len(bars.close) else None)

@@ -1,13 +1,14 @@
 """Daily bars of many stocks in memory, every version of them, readable as of an instant.
 
-Belongs here: one read of `raw.daily_bars` with its history, the same as-of predicate as `raw.daily_bars_as_of` (a test
-holds the two equal), and the volatility known at an instant. Thousands of forecasts each ask "what was known then";
-asking the database each time costs more than all the arithmetic. Does not belong here: outcomes and scores.
+Belongs here: one read of `raw.daily_bars` and `raw.adjustment_factors` with their histories, the same as-of predicate
+as `raw.daily_bars_as_of` (a test holds the two equal), and the volatility known at an instant. Thousands of forecasts
+each ask "what was known then"; asking the database each time costs more than all the arithmetic. Does not belong here:
+outcomes and scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -44,7 +45,10 @@ _INSTANTS = ("known_at", "observed_at", "superseded_at")
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """One stock's daily bars in order of day, one version a day. Prices in KRW, NaN where a halt has none."""
+    """One stock's daily bars in order of day, one version a day. Prices in KRW, NaN where a halt has none.
+
+    `factor` is 1, and on the first session after a corporate action what the prices before it are to be multiplied by.
+    """
 
     days: npt.NDArray[np.datetime64]
     open: Floats
@@ -53,6 +57,7 @@ class Bars:
     close: Floats
     is_halted: npt.NDArray[np.bool_]
     known_at: npt.NDArray[np.datetime64]
+    factor: Floats
 
 
 def utc64(instant: datetime) -> np.datetime64:
@@ -63,26 +68,30 @@ def utc64(instant: datetime) -> np.datetime64:
     return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
 
 
-def is_unexplained_jump(before: float, after: float, day: date) -> bool:
-    """Whether a close of `after` on `day` cannot follow a close of `before` under the daily limit.
+def is_unexplained_jump(base: float, after: float, day: date) -> bool:
+    """Whether a close of `after` on `day` is out of reach from `base`, the close before times the day's factor.
 
     The wider of the KOSPI and the KOSDAQ limit decides: their ticks differed until 2023, and a legal limit-up must
     never look like a split. Without a row in `raw.adjustment_factors` such a move is a corporate action nobody
     explained.
     """
-    if abs(after / before - 1) < _NO_LIMIT_IS_NARROWER:
+    if abs(after / base - 1) < _NO_LIMIT_IS_NARROWER:
         return False
-    limits = [krx.price_limits(int(before), day, market) for market in ("KOSPI", "KOSDAQ")]
+    limits = [krx.price_limits(max(round(base), 1), day, market) for market in ("KOSPI", "KOSDAQ")]
     return not min(one.lower for one in limits) <= after <= max(one.upper for one in limits)
 
 
 def _jumps(
-    days: npt.NDArray[np.datetime64], closes: Floats, asked: npt.NDArray[np.bool_] | Literal[True] = True
+    days: npt.NDArray[np.datetime64],
+    closes: Floats,
+    factors: Floats,
+    asked: npt.NDArray[np.bool_] | Literal[True] = True,
 ) -> npt.NDArray[np.bool_]:
     """For each pair of neighbouring closes, where `asked`: is the move from one to the other an unexplained jump?"""
     jumps = np.zeros(max(len(closes) - 1, 0), dtype=bool)
-    for at in np.flatnonzero(asked & (np.abs(closes[1:] / closes[:-1] - 1) >= _NO_LIMIT_IS_NARROWER)):
-        jumps[at] = is_unexplained_jump(closes[at], closes[at + 1], days[at + 1].astype(date))
+    bases = closes[:-1] * factors[1:]
+    for at in np.flatnonzero(asked & (np.abs(closes[1:] / bases - 1) >= _NO_LIMIT_IS_NARROWER)):
+        jumps[at] = is_unexplained_jump(bases[at], closes[at + 1], days[at + 1].astype(date))
     return jumps
 
 
@@ -94,7 +103,8 @@ def _session_days() -> npt.NDArray[np.datetime64]:
 def session_returns(bars: Bars, horizon: int) -> Floats:
     """Log returns from close to close over `horizon` sessions, oldest first, counted by the calendar and never by rows.
 
-    A pair with a missing or halted end, or with an unexplained jump in between, has no return and is left out.
+    Closes before a corporate action are multiplied by its factor. A pair with a missing or halted end, or with an
+    unexplained jump in between, has no return and is left out.
     """
     if not len(bars.days):
         return np.empty(0)
@@ -103,8 +113,12 @@ def session_returns(bars: Bars, horizon: int) -> Floats:
     closes = np.full(positions[-1] + 1, np.nan)
     closes[positions] = np.where(bars.is_halted, np.nan, bars.close)
     jumped = np.zeros(positions[-1] + 1)
-    jumped[positions[1:]] = _jumps(bars.days, bars.close)
+    jumped[positions[1:]] = _jumps(bars.days, bars.close, bars.factor)
     jumps_so_far = jumped.cumsum()
+    factors = np.ones(positions[-1] + 1)
+    factors[positions] = bars.factor
+    # In terms of the last day, so that a ratio across a split is one of like prices.
+    closes *= factors[::-1].cumprod()[::-1] / factors
     returns = np.log(closes[horizon:] / closes[:-horizon])
     clean = jumps_so_far[horizon:] == jumps_so_far[:-horizon]
     return np.asarray(returns[clean & ~np.isnan(returns)])
@@ -118,49 +132,62 @@ class BarHistory:
     """All versions of the daily bars of some stocks and days, answering as-of questions without the database.
 
     `versions` has the columns stock_code, trade_date, open, high, low, close, is_halted, known_at, observed_at and
-    superseded_at (empty in the current version).
+    superseded_at (empty in the current version); `factors` has stock_code, ex_date, factor and the same three instants.
     """
 
-    def __init__(self, versions: pd.DataFrame) -> None:
+    def __init__(self, versions: pd.DataFrame, factors: pd.DataFrame) -> None:
         ordered = versions.sort_values(["stock_code", "trade_date", "known_at", "observed_at"], kind="stable")
         self._columns: dict[str, npt.NDArray[Any]] = {
             "days": pd.to_datetime(ordered["trade_date"]).to_numpy("datetime64[D]"),
             "is_halted": ordered["is_halted"].to_numpy(bool),
             **{name: ordered[name].to_numpy(float, na_value=np.nan) for name in _PRICES},
-            **{
-                name: pd.to_datetime(ordered[name], utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
-                for name in _INSTANTS
-            },
+            **_instants(ordered),
         }
         codes = ordered["stock_code"].to_numpy(object)
         edges = np.flatnonzero(codes[1:] != codes[:-1]) + 1
         starts, ends = np.r_[0, edges][: len(codes)], np.r_[edges, len(codes)][: len(codes)]
         self._slices = {codes[a]: slice(a, b) for a, b in zip(starts, ends, strict=True)}
         self._group = np.repeat(np.arange(len(starts)), ends - starts)
+        # Some hundred rows a year, of which a stock has one or two.
+        self._factors = {
+            "codes": factors["stock_code"].to_numpy(object),
+            "days": pd.to_datetime(factors["ex_date"]).to_numpy("datetime64[D]"),
+            "factor": factors["factor"].to_numpy(float),
+            **_instants(factors),
+        }
         self._market_sigmas: dict[np.datetime64, float] = {}
-        self._known_instants = np.unique(self._columns["known_at"])
+        self._known_instants = np.unique(np.r_[self._columns["known_at"], self._factors["known_at"]])
 
     @classmethod
     def read(cls, warehouse: Warehouse, start: date, end: date, stocks: Collection[str] | None = None) -> BarHistory:
         """Read every version of the bars of `stocks` (None: of the whole market) from start to end, inclusive."""
-        columns = "stock_code, trade_date, open, high, low, close, is_halted, known_at, observed_at"
-        where = "trade_date BETWEEN :start AND :end" + ("" if stocks is None else " AND stock_code = ANY(:stocks)")
-        query = sa.text(
-            f"SELECT {columns}, NULL::timestamptz AS superseded_at FROM raw.daily_bars WHERE {where}"  # noqa: S608
-            f" UNION ALL SELECT {columns}, superseded_at FROM raw.daily_bars_history WHERE {where}"
+
+        def versions(table: str, day: str, columns: str) -> pd.DataFrame:
+            columns = f"stock_code, {day}, {columns}, known_at, observed_at"
+            where = f"{day} BETWEEN :start AND :end" + ("" if stocks is None else " AND stock_code = ANY(:stocks)")
+            query = sa.text(
+                f"SELECT {columns}, NULL::timestamptz AS superseded_at FROM {table} WHERE {where}"  # noqa: S608
+                f" UNION ALL SELECT {columns}, superseded_at FROM {table}_history WHERE {where}"
+            )
+            parameters = {"start": start, "end": end} | ({} if stocks is None else {"stocks": sorted(stocks)})
+            return pd.read_sql_query(query, warehouse.engine, params=parameters)
+
+        return cls(
+            versions("raw.daily_bars", "trade_date", "open, high, low, close, is_halted"),
+            versions("raw.adjustment_factors", "ex_date", "factor"),
         )
-        parameters = {"start": start, "end": end} | ({} if stocks is None else {"stocks": sorted(stocks)})
-        return cls(pd.read_sql_query(query, warehouse.engine, params=parameters))
 
     def as_of(self, stock_code: str, at: datetime, clock: Clock) -> Bars:
         """The bars of one stock as they were known or observed at an instant."""
-        part = self._slices.get(stock_code, slice(0, 0))
-        return self._take(part.start + self._visible(part, utc64(at), clock))
+        part, instant = self._slices.get(stock_code, slice(0, 0)), utc64(at)
+        factors = self._visible(self._factors, slice(None), instant, clock)
+        return self._take(stock_code, part.start + self._visible(self._columns, part, instant, clock), factors)
 
     def current(self, stock_code: str) -> Bars:
         """The newest versions, whenever they became known."""
         part = self._slices.get(stock_code, slice(0, 0))
-        return self._take(part.start + np.flatnonzero(np.isnat(self._columns["superseded_at"][part])))
+        rows = part.start + np.flatnonzero(np.isnat(self._columns["superseded_at"][part]))
+        return self._take(stock_code, rows, np.flatnonzero(np.isnat(self._factors["superseded_at"])))
 
     def sigma20(self, stock_code: str, at: datetime) -> float | None:
         """Sample standard deviation of the stock's last 20 one-session log returns known at `at`; None with fewer."""
@@ -180,15 +207,21 @@ class BarHistory:
         return self._market_sigmas[key]
 
     def _median_sigma(self, instant: np.datetime64) -> float:
-        visible = self._visible(slice(0, len(self._group)), instant, "known")
+        visible = self._visible(self._columns, slice(None), instant, "known")
         since = np.datetime64(_lookback_start(instant.astype(datetime).replace(tzinfo=UTC)), "D")
         visible = visible[(self._columns["days"][visible] >= since) & ~self._columns["is_halted"][visible]]
         group, days, closes = self._group[visible], self._columns["days"][visible], self._columns["close"][visible]
+        factors = np.ones(len(closes))
+        for row in self._visible(self._factors, slice(None), instant, "known"):
+            of_stock = self._slices.get(self._factors["codes"][row], slice(0, 0))
+            if of_stock.stop:
+                at = (group == self._group[of_stock.start]) & (days == self._factors["days"][row])
+                factors[at] = self._factors["factor"][row]
         # Neighbours by the calendar: a return across a halt or a missing bar is not one session's.
         positions = np.searchsorted(_session_days(), days)
         neighbours = (group[1:] == group[:-1]) & (np.diff(positions) == 1)
-        keep = neighbours & ~_jumps(days, closes, neighbours)
-        returns, owner = np.diff(np.log(closes))[keep], group[1:][keep]
+        keep = neighbours & ~_jumps(days, closes, factors, neighbours)
+        returns, owner = (np.diff(np.log(closes)) - np.log(factors[1:]))[keep], group[1:][keep]
         counts = np.bincount(owner, minlength=len(self._slices))
         from_the_end = counts.cumsum()[owner] - np.arange(len(owner))
         recent = (from_the_end <= SIGMA_RETURNS) & (counts[owner] >= SIGMA_RETURNS)
@@ -199,15 +232,28 @@ class BarHistory:
         squares = np.bincount(owner, (returns - mean[owner]) ** 2, len(self._slices))
         return float(np.median(np.sqrt(squares[np.unique(owner)] / (SIGMA_RETURNS - 1))))
 
-    def _visible(self, part: slice, instant: np.datetime64, clock: Clock) -> npt.NDArray[np.intp]:
+    @staticmethod
+    def _visible(
+        columns: Mapping[str, npt.NDArray[Any]], part: slice, instant: np.datetime64, clock: Clock
+    ) -> npt.NDArray[np.intp]:
         """Positions within the slice of the one version of each stock and day that the clock shows at the instant."""
-        columns = self._columns
         begins, ends = columns["known_at" if clock == "known" else "observed_at"][part], columns["superseded_at"][part]
         return np.flatnonzero((begins <= instant) & (np.isnat(ends) | (ends > instant)))
 
-    def _take(self, rows: npt.NDArray[np.intp]) -> Bars:
+    def _take(self, stock_code: str, rows: npt.NDArray[np.intp], factors: npt.NDArray[np.intp]) -> Bars:
         columns = self._columns
-        return Bars(columns["days"][rows], *(columns[name][rows] for name in (*_PRICES, "is_halted", "known_at")))
+        days, factor = columns["days"][rows], np.ones(len(rows))
+        for at in factors[self._factors["codes"][factors] == stock_code]:
+            factor[days == self._factors["days"][at]] = self._factors["factor"][at]
+        given = {name: columns[name][rows] for name in (*_PRICES, "is_halted", "known_at")}
+        return Bars(days=days, factor=factor, **given)
+
+
+def _instants(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.datetime64]]:
+    return {
+        name: pd.to_datetime(frame[name], utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
+        for name in _INSTANTS
+    }
 
 
 def _lookback_start(at: datetime) -> date:

@@ -18,7 +18,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import accumulate
 from math import isnan
+from operator import mul, truediv
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,6 +91,7 @@ class _Settled:
             entry.at.astimezone(UTC).isoformat(),
             one.entry_price,
             one.exit_price,
+            one.factor,
             sigma20,
             [None if isnan(value) else value for value in (*highs, *lows)],
         ]
@@ -170,13 +173,16 @@ def _settle_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, da
             )
             window: _Window = (), ()
             if horizon == CLASSIC_HORIZON and one.status == "matured":
-                window = _window(entry, bars[stock], minute)
+                window = _window(entry, bars[stock], minute, at)
             settled[stock, cutoff, horizon] = _Settled.of(entry, one, sigma, at, window)
     return settled
 
 
-def _window(entry: Entry, bars: Mapping[date, Bar], minute: MinuteEntry | None) -> _Window:
-    """Highs and lows of the five sessions that close after entry; empty where a bar is missing: then nobody knows."""
+def _window(entry: Entry, bars: Mapping[date, Bar], minute: MinuteEntry | None, cutoff_at: datetime) -> _Window:
+    """Highs and lows of the five sessions that close after entry; empty where a bar is missing: then nobody knows.
+
+    In terms of the last close known at the cut-off, which is what a target and a support were named against.
+    """
     days = [entry.exit_day(n) for n in range(1, CLASSIC_HORIZON + 1)]
     if any(day not in bars for day in days):
         return (), ()
@@ -184,13 +190,17 @@ def _window(entry: Entry, bars: Mapping[date, Bar], minute: MinuteEntry | None) 
     if entry.kind == "minute" and minute is not None:
         # What the stock did earlier that day was no longer to be had.
         highs[0], lows[0] = minute.high, minute.low
-    return tuple(highs), tuple(lows)
+    base_day = krx.last_closed_session(cutoff_at - _BARS_KNOWN_AFTER_CLOSE).day
+    steps = [bars[one.day].factor for one in krx.sessions(base_day, days[-1])[1:] if one.day in bars]
+    factors = list(accumulate(steps, mul))[-len(days) :]
+    return tuple(map(truediv, highs, factors)), tuple(map(truediv, lows, factors))
 
 
 def _by_day(bars: Bars) -> dict[date, Bar]:
     known = [instant.astype(datetime).replace(tzinfo=UTC) for instant in bars.known_at]
     columns = (bars.open, bars.high, bars.low, bars.close, bars.is_halted)
-    rows = zip(bars.days.astype(object), *(column.tolist() for column in columns), known, strict=True)
+    prices = (column.tolist() for column in columns)
+    rows = zip(bars.days.astype(object), *prices, known, bars.factor.tolist(), strict=True)
     return {day: Bar(*values) for day, *values in rows}
 
 
@@ -294,6 +304,9 @@ def _score(asked: pd.DataFrame, settled: Mapping[tuple[str, datetime, int], _Set
     frame["entry_price"] = pd.array([one.settlement.entry_price for one in ones], dtype="Int64")
     frame["exit_day"] = [one.settlement.exit_day for one in ones]
     frame["exit_price"] = pd.array([one.settlement.exit_price for one in ones], dtype="Int64")
+    frame["adjustment_factor"] = pd.array(
+        [one.settlement.factor if m else None for one, m in zip(ones, matured, strict=True)], "Float64"
+    )
     frame["log_return"] = pd.array(log_returns, dtype="Float64")
     frame["sigma20"] = pd.array([one.sigma20 if m else None for one, m in zip(ones, matured, strict=True)], "Float64")
     frame["outcome"] = outcomes

@@ -28,7 +28,10 @@ CensorReason = Literal["halted_entry", "halted_exit", "no_entry_bar", "no_exit_b
 
 
 class Bar(NamedTuple):
-    """One stock's daily bar, KRW; a halted one carries its close and has NaN for the rest."""
+    """One stock's daily bar, KRW; a halted one carries its close and has NaN for the rest.
+
+    `factor`: what prices before this session are to be multiplied by, 1 but after a corporate action.
+    """
 
     open: float
     high: float
@@ -36,6 +39,7 @@ class Bar(NamedTuple):
     close: float
     is_halted: bool
     known_at: datetime
+    factor: float = 1.0
 
 
 class MinuteEntry(NamedTuple):
@@ -62,8 +66,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a forecast at one horizon. Prices in KRW; `known_at` is when the last bar it needs became
-    known."""
+    """What became of a forecast at one horizon.
+
+    Prices in KRW as they were traded; `factor` makes the entry price comparable with the exit price. `known_at` is when
+    the last bar it needs became known.
+    """
 
     status: Status
     exit_day: date
@@ -71,13 +78,14 @@ class Settlement:
     entry_price: float | None = None
     exit_price: float | None = None
     known_at: datetime | None = None
+    factor: float = 1.0
 
     @property
     def log_return(self) -> float | None:
         """The log return from entry to exit; None until matured."""
         if self.status != "matured" or self.entry_price is None or self.exit_price is None:
             return None
-        return math.log(self.exit_price / self.entry_price)
+        return math.log(self.exit_price / (self.entry_price * self.factor))
 
 
 def flat_band(sigma20: float, horizon: int) -> float:
@@ -147,7 +155,8 @@ def settle(
         return absent(exit_day, "no_exit_bar", price)
     if last.is_halted:
         return censored("halted_exit", exit_day, price)
-    path = [(one.day, bars[one.day].close) for one in krx.sessions(entry.day, exit_day) if one.day in bars]
-    if any(is_unexplained_jump(before, after, day) for (_, before), (day, after) in pairwise(path)):
+    path = [(one.day, bars[one.day]) for one in krx.sessions(entry.day, exit_day) if one.day in bars]
+    if any(is_unexplained_jump(a.close * b.factor, b.close, day) for (_, a), (day, b) in pairwise(path)):
         return censored("unexplained_jump", exit_day, price)
-    return Settlement("matured", exit_day, None, price, last.close, max(first.known_at, last.known_at))
+    factor = math.prod(bar.factor for _, bar in path[1:])
+    return Settlement("matured", exit_day, None, price, last.close, max(first.known_at, last.known_at), factor)

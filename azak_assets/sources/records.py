@@ -20,7 +20,9 @@ class DailyBar:
     """One stock and session, raw (unadjusted) prices in KRW, volume in shares.
 
     A halted session has `is_halted`, no open, high and low, volume 0 and the carried close. `known_at` is nominal: the
-    session's close + 10 minutes.
+    session's close + 10 minutes. The last three fields are None but on the few days that open from another price than
+    the last close, after a split or a rights issue: `base_price` is that price, `base_ratio` the source's own figure
+    for base price / last close, rounded as it came.
     """
 
     stock_code: str
@@ -33,6 +35,9 @@ class DailyBar:
     turnover_krw: int
     is_halted: bool
     known_at: datetime
+    base_price: int | None = None
+    base_ratio: float | None = None
+    base_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,10 +261,35 @@ daily_bars = _table(
         _col("volume", BIG, "Traded shares; 0 when halted"),
         _col("turnover_krw", BIG, "Traded value, KRW"),
         _col("is_halted", BOOL, "Whether the stock did not trade in this session"),
+        _col(
+            "base_price", BIG, "Price the session's change counts from, KRW, where it is not the last close", null=True
+        ),
+        _col("base_ratio", DOUBLE, "base_price / last close as the source rounds it", null=True),
+        _col("base_reason", TEXT, "Why: split or merger of shares, ex rights, …", null=True),
         _known_at(CLOSE_PLUS_10),
     ],
     key=("stock_code", "trade_date"),
     day="trade_date",
+    entity="stock_code",
+    known_at="nominal",
+)
+
+adjustment_factors = _table(
+    "raw.adjustment_factors",
+    "What makes prices on both sides of a corporate action comparable, one row a stock and first session after it",
+    [
+        _col("stock_code", TEXT, "Six-character short code"),
+        _col(
+            "ex_date", DAY, "First session at the new price, a KST date: prices before it times factor compare with it"
+        ),
+        _col("factor", DOUBLE, "base_price / previous_close; 0.2 after a split of one share into five"),
+        _col("base_price", BIG, "Price that ex_date's change counts from, KRW"),
+        _col("previous_close", BIG, "Last close before ex_date, KRW"),
+        _col("reason", TEXT, "Kind of corporate action as the source names it; NULL where it names none", null=True),
+        _known_at("that of ex_date's bar and of the close before it, observed_at for later versions"),
+    ],
+    key=("stock_code", "ex_date"),
+    day="ex_date",
     entity="stock_code",
     known_at="nominal",
 )
@@ -563,7 +588,13 @@ model_evaluations = _table(
         _col("entry_price", BIG, "Price at which the forecast could be acted on, KRW", null=True),
         _col("exit_day", DAY, "Session of the exit price, a KST date; planned while pending", null=True),
         _col("exit_price", BIG, "Close of the exit session, KRW", null=True),
-        _col("log_return", DOUBLE, "ln(exit / entry)", null=True),
+        _col(
+            "adjustment_factor",
+            DOUBLE,
+            "Product of raw.adjustment_factors after entry_day until exit_day; 1 where there is none",
+            null=True,
+        ),
+        _col("log_return", DOUBLE, "ln(exit_price / (entry_price * adjustment_factor))", null=True),
         _col("sigma20", DOUBLE, "Standard deviation of the 20 daily log returns before entry", null=True),
         _col("outcome", TEXT, "up, flat or down", null=True),
         _col("brier", DOUBLE, "Three-class Brier sum, 0 (best) to 2", null=True),

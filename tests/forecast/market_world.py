@@ -42,7 +42,8 @@ def load_bars(warehouse: Warehouse, start: date, end: date, *, shift: int = 0) -
             rows.append(
                 {"stock_code": stock, "trade_date": session.day, "open": close - 100, "high": close + 300,
                  "low": close - 300, "close": close, "volume": 1000 + n, "turnover_krw": 1000 * close,
-                 "is_halted": False, "known_at": known_at}
+                 "is_halted": False, "base_price": None, "base_ratio": None, "base_reason": None,
+                 "known_at": known_at}
             )  # fmt: skip
         indices += [
             {"index_code": code, "trade_date": session.day, "open": 2900.0, "high": 2950.0, "low": 2880.0,
@@ -52,6 +53,18 @@ def load_bars(warehouse: Warehouse, start: date, end: date, *, shift: int = 0) -
     days = tuple(session.day for session in krx.sessions(start, end))
     for table, found in (("raw.daily_bars", rows), ("raw.index_bars", indices)):
         warehouse.load(table, _utc(pd.DataFrame(found), "known_at"), Scope(days=days), complete=False, source="test")
+
+
+def load_factor(warehouse: Warehouse, stock: str, ex_date: date, factor: float, known_at: datetime) -> None:
+    frame = pd.DataFrame(
+        [
+            {"stock_code": stock, "ex_date": ex_date, "factor": factor, "base_price": 1, "previous_close": 1,
+             "reason": None, "known_at": known_at}
+        ]
+    )  # fmt: skip
+    warehouse.load(
+        "raw.adjustment_factors", _utc(frame, "known_at"), Scope(days=(ex_date,)), complete=False, source="test"
+    )
 
 
 def load_articles(warehouse: Warehouse, articles: Iterable[dict[str, Any]]) -> None:
@@ -166,8 +179,11 @@ def past(warehouse: Warehouse) -> None:
 
 
 def future(warehouse: Warehouse) -> None:
-    """What came later, made to be noticed: more bars, corrected bars, similar articles, a filing, another title."""
+    """What came later, made to be noticed: more bars, corrected bars, factors, similar articles, a filing, another
+    title."""
     load_bars(warehouse, date(2022, 1, 20), date(2022, 1, 28))
+    load_factor(warehouse, GANA, date(2022, 1, 20), 0.2, at("2022-01-20 15:40"))
+    load_factor(warehouse, GANA, date(2022, 1, 10), 0.5, at("2022-01-20 07:30:01"))
     load_bars(warehouse, date(2021, 12, 1), date(2022, 1, 19), shift=9_999)
     load_articles(
         warehouse,

@@ -22,6 +22,7 @@ def bars(closes: list[float], start: date = date(2025, 3, 4)) -> Bars:
         prices,
         np.zeros(len(closes), dtype=bool),
         np.array([(one.close_at + timedelta(minutes=10)).replace(tzinfo=None) for one in days], dtype="datetime64[us]"),
+        np.ones(len(closes)),
     )
 
 

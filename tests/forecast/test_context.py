@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 import sqlalchemy as sa
-from market_world import DARA, DAY, EMBEDDER, GANA, at, build_index, future, load_articles, load_bars, past
+from market_world import DARA, DAY, EMBEDDER, GANA, at, build_index, future, load_articles, load_bars, load_factor, past
 
 from azak_assets.forecast.context import Context, ContextReader
 from azak_assets.scoring.bars import Clock
@@ -37,6 +37,16 @@ def test_a_context_holds_what_was_known(warehouse: Warehouse) -> None:
         "가나전자 반도체 수주 소식",
     ]
     assert context.articles_seen == ("asked", "fresh", "old")
+
+
+def test_bars_before_a_split_are_in_terms_of_the_last_one(warehouse: Warehouse) -> None:
+    past(warehouse)
+    plain = json.loads(build(warehouse).json)["bars"]
+    load_factor(warehouse, GANA, date(2022, 1, 19), 0.2, at("2022-01-19 15:40"))
+    adjusted = json.loads(build(warehouse).json)["bars"]
+    assert adjusted[-1] == plain[-1]
+    day, *prices, volume = plain[-2]
+    assert adjusted[-2] == [day, *(round(price / 5) for price in prices), volume * 5]
 
 
 def test_similar_articles_show_realised_returns_only(warehouse: Warehouse) -> None:

@@ -87,7 +87,17 @@ def stopped_clock(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_refusing_assets_are_all_that_hold_prices(nodes: dict[str, Any]) -> None:
-    assert sorted(name for name, node in nodes.items() if node.group_name == "market") == MARKET
+    market = sorted(name for name, node in nodes.items() if node.group_name == "market")
+    assert market == ["raw.adjustment_factors", *MARKET]
+
+
+def test_factors_are_refused_where_their_bars_are(nodes: dict[str, Any], warehouse: Warehouse) -> None:
+    """The last session of the calendar lies in the future for as long as this calendar serves."""
+    day = krx.session_on_or_before(krx.LAST_DAY).day
+    with pytest.raises(dg.Failure, match="no final bars yet"):
+        nodes["raw.adjustment_factors"].assets_def(
+            dg.build_asset_context(partition_key=day.isoformat()), warehouse=warehouse
+        )
 
 
 @pytest.mark.parametrize("now", ["2026-09-26 12:00", "2026-09-28 15:39"])
@@ -126,6 +136,9 @@ def load_bars(warehouse: Warehouse) -> Callable[..., None]:
                 "volume": 10,
                 "turnover_krw": 1050,
                 "is_halted": False,
+                "base_price": None,
+                "base_ratio": None,
+                "base_reason": None,
                 "known_at": at(f"{day} 15:40"),
             }
             for day in days

@@ -23,8 +23,9 @@ def load_bars(warehouse: Warehouse) -> Callable[[Iterable[dict[str, Any]]], None
     def load(rows: Iterable[dict[str, Any]]) -> None:
         frame = pd.DataFrame(list(rows))
         frame["known_at"] = pd.to_datetime(frame["known_at"], utc=True)
-        for column in ("open", "high", "low"):
+        for column in ("open", "high", "low", "base_price"):
             frame[column] = frame[column].astype("Int64")
+        frame["base_ratio"] = frame["base_ratio"].astype("Float64")
         days = tuple(sorted(set(frame["trade_date"])))
         warehouse.load("raw.daily_bars", frame, Scope(days=days), complete=False, source="test")
 

@@ -22,6 +22,9 @@ def bar(stock: str, day: date, close: int, **changes: Any) -> dict[str, Any]:
         "volume": 1000,
         "turnover_krw": 1000 * close,
         "is_halted": False,
+        "base_price": None,
+        "base_ratio": None,
+        "base_reason": None,
         "known_at": krx.session(day).close_at + timedelta(minutes=10),
     } | changes
 

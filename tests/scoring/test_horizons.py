@@ -181,11 +181,13 @@ class TestOutcome:
         ]
 
 
-def history(rows: list[dict[str, object]]) -> BarHistory:
+def history(rows: list[dict[str, object]], *factors: dict[str, object]) -> BarHistory:
+    no_factor = {"stock_code": "", "ex_date": None, "factor": 1.0, "known_at": None, "superseded_at": None}
+    no_factor["observed_at"] = pd.Timestamp("2026-01-01T00:00Z")
     defaults = {"open": 1, "high": 1, "low": 1, "is_halted": False, "superseded_at": None}
     frame = pd.DataFrame([defaults | row for row in rows])
     frame["observed_at"] = pd.Timestamp("2026-01-01T00:00Z")
-    return BarHistory(frame)
+    return BarHistory(frame, pd.DataFrame([no_factor | one for one in factors], columns=list(no_factor)))
 
 
 def rows_of(stock: str, start: date, closes: list[float]) -> list[dict[str, object]]:
@@ -240,6 +242,51 @@ class TestSigma:
         bars = history([*rows, corrected])
         assert bars.as_of("005930", at("2025-06-10 07:59"), "known").close.tolist() == [100, 101]
         assert bars.as_of("005930", at("2025-06-10 08:00"), "known").close.tolist() == [100, 105]
+
+
+class TestFactors:
+    START = date(2025, 6, 2)
+    SPLIT = krx.shift(date(2025, 6, 2), 3).day
+
+    def split(self, **changes: object) -> dict[str, object]:
+        return {"stock_code": "005930", "ex_date": self.SPLIT, "factor": 0.2, "known_at": known(self.SPLIT)} | changes
+
+    def test_an_explained_split_is_a_return_like_any_other(self) -> None:
+        bars = history(rows_of("005930", self.START, [100, 101, 102, 21, 22]), self.split()).current("005930")
+        expected = [log(101 / 100), log(102 / 101), log(21 / 20.4), log(22 / 21)]
+        assert session_returns(bars, 1) == pytest.approx(expected)
+        assert session_returns(bars, 3) == pytest.approx([log(21 / 20), log(22 / 20.2)])
+
+    def test_a_move_beyond_the_limit_stays_unexplained_when_the_factor_is_another(self) -> None:
+        bars = history(rows_of("005930", self.START, [100, 101, 102, 21, 22]), self.split(factor=0.5)).current("005930")
+        assert session_returns(bars, 1) == pytest.approx([log(101 / 100), log(102 / 101), log(22 / 21)])
+
+    def test_it_is_seen_from_its_own_instant_on_and_never_before(self) -> None:
+        late = at("2025-07-01 08:00")
+        bars = history(rows_of("005930", self.START, [100, 101, 102, 21, 22]), self.split(known_at=late))
+        assert bars.as_of("005930", late - timedelta(microseconds=1), "known").factor.tolist() == [1] * 5
+        assert bars.as_of("005930", late, "known").factor.tolist() == [1, 1, 1, 0.2, 1]
+
+    def test_the_median_of_the_market_does_not_feel_a_split(self) -> None:
+        closes = [10_000.0 + 37 * (n * n % 11) for n in range(21)]
+        halved = [*closes[:12], *(close / 2 for close in closes[12:])]
+        ex_date = krx.shift(self.START, 12).day
+        factor = {"stock_code": "000001", "ex_date": ex_date, "factor": 0.5, "known_at": known(ex_date)}
+        cutoff = known(krx.shift(self.START, 20).day)
+        plain = history(rows_of("000001", self.START, closes)).market_sigma20(cutoff)
+        assert history(rows_of("000001", self.START, halved), factor).market_sigma20(cutoff) == pytest.approx(plain)
+        assert history(rows_of("000001", self.START, halved)).market_sigma20(cutoff) == FALLBACK_SIGMA
+
+    def test_a_forecast_across_a_split_matures_at_the_adjusted_return(self) -> None:
+        bars = bars_of(MONDAY, [1000, 1010, 205, 210])
+        day = krx.shift(MONDAY, 2).day
+        bars[day] = bars[day]._replace(factor=0.2)
+        one = settled("2025-09-29 08:00", 3, bars)
+        assert (one.status, one.entry_price, one.exit_price, one.factor) == ("matured", 999, 205, 0.2)
+        assert one.log_return == pytest.approx(log(205 / (999 * 0.2)))
+        # Entered on the first session at the new price: there is nothing to adjust.
+        after = settled("2025-10-01 08:00", 2, bars)
+        assert (after.factor, after.log_return) == (1, pytest.approx(log(210 / 204)))
 
 
 class TestSessionReturns:

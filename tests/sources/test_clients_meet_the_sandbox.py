@@ -6,6 +6,7 @@ Neither shares code with the other, so each checks the other's reading of the co
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -127,3 +128,18 @@ def test_a_client_that_lost_its_token_waits_out_the_minute(start: Start, budget:
     forgetful.close()
     assert len(slept) == 1
     assert 60 <= slept[0] <= 70
+
+
+def test_a_split_of_the_sandbox_is_read_to_the_won(start: Start) -> None:
+    """Its base price, from the day's change, over the last close is the ratio it names."""
+    kis, _ = start(1, lambda: NOW)
+    codes = [issue.stock_code for issue in kis.listed_stocks().records]
+    marked = []
+    for code, batch in collect(lambda code: kis.daily_bars(code, date(2026, 11, 6), date(2026, 11, 10)), codes):
+        assert not isinstance(batch, SourceFailure), code
+        marked += [pair for pair in pairwise(batch.records) if pair[1].base_price is not None]
+    ((before, split),) = marked
+    assert split.trade_date == date(2026, 11, 9)
+    assert split.base_reason == "split or merger of shares"
+    assert split.base_price is not None
+    assert split.base_price / before.close == pytest.approx(split.base_ratio, abs=0.005)

@@ -380,3 +380,39 @@ def test_recorded_bars_of_a_month_arrive_to_the_won(recorded_data, kis, client):
     assert sum(bar.turnover_krw for bar in bars) == sum(int(row["turnover_krw"]) for row in chosen)
     assert sum(bar.is_halted for bar in bars) == sum(row["volume"] == "0" for row in chosen) > 100
     assert all((bar.open is None) == bar.is_halted and bar.close > 0 for bar in bars)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # one into five: KIS writes two decimals, the base price is the close less its change
+        ({"prtt_rate": "0.20", "prdy_vrss": "600", "revl_issu_reas": "06"}, (78_000, 0.2, "split or merger of shares")),
+        ({"prtt_rate": "0.97", "prdy_vrss": "-700", "flng_cls_code": "01"}, (79_300, 0.97, "ex rights")),
+        ({"prtt_rate": "5.00", "prdy_vrss": "0", "revl_issu_reas": "77"}, (78_600, 5.0, None)),
+        ({"prtt_rate": "0.00", "revl_issu_reas": "06"}, (None, None, None)),
+        ({"prtt_rate": "", "flng_cls_code": "02"}, (None, None, None)),
+    ],
+)
+def test_a_base_price_that_is_not_the_last_close_comes_with_its_ratio_and_reason(kis, client, changes, expected):
+    kis.daily["005930"] = [daily_row(MONDAY, **changes)]
+    batch = client.daily_bars("005930", MONDAY, MONDAY)
+    (bar,) = batch.records
+    assert (bar.base_price, bar.base_ratio, bar.base_reason) == expected
+    assert batch.rejects == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"prtt_rate": "half"}, "prtt_rate"),
+        ({"prtt_rate": ["0.5"]}, "prtt_rate"),
+        ({"prtt_rate": "0.50", "prdy_vrss": ""}, "prdy_vrss"),
+        ({"prtt_rate": "0.50", "prdy_vrss": "78600"}, "prdy_vrss"),
+    ],
+)
+def test_a_base_price_that_cannot_be_read_costs_no_bar_and_is_named(kis, client, changes, field):
+    kis.daily["005930"] = [daily_row(MONDAY, **changes)]
+    batch = client.daily_bars("005930", MONDAY, MONDAY)
+    (bar,) = batch.records
+    assert (bar.close, bar.base_price) == (78_600, None)
+    assert [one.field for one in batch.rejects] == [field]

@@ -32,6 +32,9 @@ def bars(closes: dict[str, int], day: date = FRIDAY) -> pd.DataFrame:
             "volume": 0,
             "turnover_krw": 0,
             "is_halted": True,
+            "base_price": None,
+            "base_ratio": None,
+            "base_reason": None,
             "known_at": krx.session(day).close_at + timedelta(minutes=10),
         }
     )

@@ -38,6 +38,9 @@ def bars(closes: dict[str, int | None], day: date = FRIDAY) -> pd.DataFrame:
             "volume": traded.fillna(0),
             "turnover_krw": 1_000,
             "is_halted": traded.isna(),
+            "base_price": None,
+            "base_ratio": None,
+            "base_reason": None,
             "known_at": pd.Timestamp(krx.session(day).close_at + timedelta(minutes=10)),
         }
     )

@@ -27,6 +27,7 @@ READ_BY_FORECASTS = [
     ["text", "mentions"],
     ["text", "article_clusters"],
     ["raw", "daily_bars"],
+    ["raw", "adjustment_factors"],
     ["raw", "index_bars"],
     ["raw", "disclosures"],
     ["ml", "faiss_index"],

@@ -13,7 +13,13 @@ from azak_assets.warehouse.warehouse import Warehouse
 
 @dg.asset(
     key=["ml", "model_evaluations"],
-    deps=[["ml", "predictions"], ["ml", "prediction_horizons"], ["raw", "daily_bars"], ["raw", "minute_bars"]],
+    deps=[
+        ["ml", "predictions"],
+        ["ml", "prediction_horizons"],
+        ["raw", "daily_bars"],
+        ["raw", "adjustment_factors"],
+        ["raw", "minute_bars"],
+    ],
     partitions_def=TRADING_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"python", "postgres"},

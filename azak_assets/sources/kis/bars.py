@@ -21,6 +21,28 @@ NOMINAL_DELAY = timedelta(minutes=10)
 
 MINUTE = timedelta(minutes=1)
 
+RIGHTS = {
+    "01": "ex rights",
+    "02": "ex dividend",
+    "03": "ex distribution",
+    "04": "ex rights and dividend",
+    "05": "ex interim dividend",
+    "06": "ex rights and interim dividend",
+    "07": "ex rights and quarterly dividend",
+}
+REVALUATIONS = {
+    "01": "split-off",
+    "02": "capital reduction",
+    "03": "long halt",
+    "04": "excess distribution",
+    "05": "large dividend",
+    "06": "split or merger of shares",
+    "07": "split or merger of a note",
+    "08": "new issue",
+    "99": "other",
+}
+"""What `flng_cls_code` and `revl_issu_reas` say of a day whose base price is not the last close."""
+
 HOLIDAY_PAGE = timedelta(days=60)
 """A page of the holiday service has 24 days; a day far behind them is a mistake that would hide those between."""
 
@@ -65,6 +87,10 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
     session = asked.session_of(row)
     if session is None:
         return None
+    try:
+        base_price, base_ratio, base_reason = base_of(row)
+    except Refused:  # the prices are still good; `unread_base` gives the refusal
+        base_price = base_ratio = base_reason = None
     if _is_halt(row):
         return DailyBar(
             stock_code=stock_code,
@@ -77,6 +103,9 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
             turnover_krw=whole(row, "acml_tr_pbmn") if optional_text(row, "acml_tr_pbmn") else 0,
             is_halted=True,
             known_at=session.close_at + NOMINAL_DELAY,
+            base_price=base_price,
+            base_ratio=base_ratio,
+            base_reason=base_reason,
         )
     bar = DailyBar(
         stock_code=stock_code,
@@ -89,8 +118,33 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
         turnover_krw=whole(row, "acml_tr_pbmn"),
         is_halted=False,
         known_at=session.close_at + NOMINAL_DELAY,
+        base_price=base_price,
+        base_ratio=base_ratio,
+        base_reason=base_reason,
     )
     return _consistent(row, bar)
+
+
+def base_of(row: Row) -> tuple[int, float, str | None] | tuple[None, None, None]:
+    """The base price of a day that KIS marks (`prtt_rate` is not zero), its ratio to the last close, and the reason.
+
+    The ratio has two decimals, too few for a split in three, so the price itself is taken from the day's change, which
+    counts from it. Three times None on every other day.
+    """
+    ratio = (optional_text(row, "prtt_rate") or "0").strip("0.")
+    if not ratio:
+        return None, None, None
+    base_ratio = positive_decimal(row, "prtt_rate")
+    base_price = whole(row, "stck_clpr", minimum=1) - whole(row, "prdy_vrss", minimum=-(2**63))
+    if base_price <= 0:
+        raise Refused("prdy_vrss", row.get("prdy_vrss"), "leaves no base price below the close")
+    revaluation, rights = optional_text(row, "revl_issu_reas") or "00", optional_text(row, "flng_cls_code") or "00"
+    return base_price, base_ratio, REVALUATIONS.get(revaluation) or RIGHTS.get(rights)
+
+
+def unread_base(row: Row) -> None:
+    """Refuse a row whose base price cannot be read, though its prices can."""
+    base_of(row)
 
 
 def _is_halt(row: Row) -> bool:

@@ -125,7 +125,15 @@ class KisClient:
         calls = _Calls()
         query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code, "FID_ORG_ADJ_PRC": "1"}
         rows = self._pages(DAILY, query, asked, calls)
-        found, rejects = parse_rows(rows, lambda row: bars.daily_bar(row, stock_code, asked))
+
+        def bar_and_row(row: Row) -> tuple[DailyBar, Row] | None:
+            bar = bars.daily_bar(row, stock_code, asked)
+            return None if bar is None else (bar, row)
+
+        pairs, rejects = parse_rows(rows, bar_and_row)
+        found = [bar for bar, _ in pairs]
+        # A bar whose base price cannot be read still lands; the refusal says what is missing of it.
+        rejects += parse_rows((row for _, row in pairs), bars.unread_base)[1]
         records = _by_day(f"daily bar of {stock_code}", asked, found, rejects)
         if records:
             expected = [day for day in asked.finished if records[0].trade_date < day < records[-1].trade_date]

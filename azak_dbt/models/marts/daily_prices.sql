@@ -34,9 +34,10 @@ compared as (
     select
         bars.*,
         previous_bars.close as previous_close,
+        coalesce(factors.factor, 1) as adjustment_factor,
         case
             when not bars.is_halted and previous_bars.close > 0
-                then bars.close::numeric / previous_bars.close - 1
+                then bars.close::numeric / (previous_bars.close * coalesce(factors.factor, 1)::numeric) - 1
         end as change,
         -- The daily limit was widened from 15 to 30 % on 2015-06-15.
         case when bars.trade_date < date '2015-06-15' then 0.15 else 0.30 end as price_limit
@@ -46,6 +47,8 @@ compared as (
         on
             bars.stock_code = previous_bars.stock_code
             and sessions.previous_trade_date = previous_bars.trade_date
+    left join {{ source('raw', 'adjustment_factors') }} as factors
+        on bars.stock_code = factors.stock_code and bars.trade_date = factors.ex_date
 )
 
 select
@@ -59,6 +62,7 @@ select
     compared.turnover_krw,
     compared.is_halted,
     compared.previous_close,
+    compared.adjustment_factor,
     (compared.change * 100)::double precision as return_pct,
     coalesce(abs(compared.change) > compared.price_limit, false) as is_jump,
     versions.listed_shares,

@@ -112,6 +112,31 @@ jumps as (
             and due.exit_day >= jump_days.trade_date
 ),
 
+factor_days as materialized (
+    select
+        stock_code,
+        trade_date,
+        adjustment_factor
+    from {{ ref('daily_prices') }}
+    where adjustment_factor <> 1 and trade_date > (select min(due.tradable_session) from due)
+),
+
+-- The product, which SQL has no aggregate for; numeric, so that one factor comes out as it went in.
+factors as (
+    select
+        due.article_id,
+        due.stock_code,
+        due.horizon_sessions,
+        round(exp(sum(ln(factor_days.adjustment_factor::numeric))), 12) as factor
+    from due
+    inner join factor_days
+        on
+            due.stock_code = factor_days.stock_code
+            and due.tradable_session < factor_days.trade_date
+            and due.exit_day >= factor_days.trade_date
+    group by due.article_id, due.stock_code, due.horizon_sessions
+),
+
 index_bars as (
     select
         case index_code when '0001' then 'KOSPI' when '1001' then 'KOSDAQ' end as market,
@@ -127,6 +152,7 @@ priced as (
         due.*,
         case when due.is_entry_at_open then entry_bars.open else entry_bars.close end as base_price,
         exit_bars.close as price,
+        coalesce(factors.factor, 1) as adjustment_factor,
         case when due.is_entry_at_open then entry_index.open else entry_index.close end as base_index,
         exit_index.close as exit_index,
         case
@@ -150,6 +176,11 @@ priced as (
             due.stock_code = jumps.stock_code
             and due.tradable_session = jumps.tradable_session
             and due.exit_day = jumps.exit_day
+    left join factors
+        on
+            due.article_id = factors.article_id
+            and due.stock_code = factors.stock_code
+            and due.horizon_sessions = factors.horizon_sessions
     left join {{ source('raw', 'stocks') }} as stocks
         on due.stock_code = stocks.stock_code
     left join index_bars as entry_index
@@ -172,7 +203,7 @@ decided as (
 returns as (
     select
         *,
-        case when status = 'matured' then (price::numeric / base_price - 1) * 100 end as raw_return,
+        case when status = 'matured' then (price / (base_price * adjustment_factor) - 1) * 100 end as raw_return,
         case
             when status = 'matured' and base_index > 0 then (exit_index::numeric / base_index::numeric - 1) * 100
         end as index_return
@@ -192,6 +223,7 @@ select
     exit_at,
     base_price,
     case when status = 'matured' then price end as price,
+    case when status = 'matured' then adjustment_factor::double precision end as adjustment_factor,
     raw_return::double precision as return_pct,
     index_return::double precision as index_return_pct,
     (raw_return - index_return)::double precision as abnormal_return_pct,

@@ -1,0 +1,69 @@
+"""Adjustment factors: what makes prices before and after a split or a rights issue comparable (DESIGN decision 14).
+
+Belongs here: which base prices of `raw.daily_bars` give a row of `raw.adjustment_factors`, and which are not believed.
+Does not belong here: reading a source's words (`sources.kis.bars`) and applying factors (`bars`, `horizons`).
+
+The source says twice what happened: as a ratio with two decimals, and as a base price to the won. The factor is the
+base price against the last close in our own table, and counts only where it rounds to the ratio: where the two disagree
+there is no factor, and a price jump is then censored as unexplained instead of being explained wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import sqlalchemy as sa
+
+from azak_assets import krx
+from azak_assets.warehouse.scope import LoadResult, Scope
+
+if TYPE_CHECKING:
+    from azak_assets.warehouse.warehouse import Warehouse
+
+TABLE = "raw.adjustment_factors"
+SOURCE = "raw.daily_bars"
+ROUNDED_BY = 0.005 + 1e-9
+"""Half of the last decimal of the source's ratio."""
+
+_MARKED = sa.text(
+    "SELECT marked.stock_code, marked.trade_date AS ex_date, marked.base_price, marked.base_ratio,"
+    " marked.base_reason AS reason, previous.close AS previous_close,"
+    " greatest(marked.known_at, previous.known_at) AS known_at"
+    " FROM raw.daily_bars AS marked"
+    # Bars of a halt carry the close, so the newest bar before is the last close also after months without a trade.
+    " LEFT JOIN LATERAL (SELECT close, known_at FROM raw.daily_bars AS earlier"
+    " WHERE earlier.stock_code = marked.stock_code AND earlier.trade_date < marked.trade_date"
+    " ORDER BY trade_date DESC LIMIT 1) AS previous ON true"
+    " WHERE marked.trade_date = ANY(:days) AND marked.base_price IS NOT NULL"
+    " ORDER BY marked.stock_code, marked.trade_date"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustments:
+    """What a run of sessions gave: the change of the table, its rows of these sessions, and the marks not believed."""
+
+    result: LoadResult
+    factors: pd.DataFrame
+    unconfirmed: pd.DataFrame
+
+
+def adjust(warehouse: Warehouse, days: Sequence[date]) -> Adjustments:
+    """Bring `raw.adjustment_factors` up to date with the bars of some sessions, oldest first, and of the one after.
+
+    The session after belongs to it because a corrected close changes the factor of the next day. A mark without a bar
+    before it (the first session that was loaded) cannot be checked and gives no factor until there is one.
+    """
+    concerned = [*days, krx.next_session(days[-1]).day]
+    marked = pd.read_sql_query(_MARKED, warehouse.engine, params={"days": concerned})
+    marked["factor"] = marked["base_price"] / marked["previous_close"].astype("float64")
+    is_confirmed = (marked["factor"] - marked["base_ratio"]).abs() <= ROUNDED_BY
+    unconfirmed = marked[~is_confirmed & marked["ex_date"].isin(days)]
+    factors = marked.loc[is_confirmed & (marked["base_price"] != marked["previous_close"])].drop(columns="base_ratio")
+    factors = factors.astype({"previous_close": "int64"})
+    result = warehouse.load(TABLE, factors, Scope(days=tuple(concerned)), complete=True, source=SOURCE)
+    return Adjustments(result, factors[factors["ex_date"].isin(days)], unconfirmed.drop(columns="known_at"))
