@@ -276,7 +276,7 @@ def _adjusted(bars: Mapping[date, Mapping[str, Any]]) -> list[list[Any]]:
     rows: list[list[Any]] = []
     factor = 1.0
     for day, bar in sorted(bars.items(), reverse=True):
-        prices = (_price(bar[name] * factor) for name in ("open", "high", "low", "close"))
+        prices = (_price(bar[name], factor) for name in ("open", "high", "low", "close"))
         rows.append([day.isoformat(), *prices, round(bar["volume"] / factor)])
         factor *= bar["factor"]
     return rows[::-1]
@@ -298,5 +298,5 @@ def _text(value: Any) -> str | None:
     return None if value is None or pd.isna(value) else str(value)
 
 
-def _price(value: Any) -> int | None:
-    return None if pd.isna(value) else round(value)
+def _price(value: Any, factor: float = 1.0) -> int | None:
+    return None if pd.isna(value) else round(value * factor)

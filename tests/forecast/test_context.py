@@ -9,6 +9,7 @@ from market_world import DARA, DAY, EMBEDDER, GANA, at, build_index, future, loa
 
 from azak_assets.forecast.context import Context, ContextReader
 from azak_assets.scoring.bars import Clock
+from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
 CUTOFF = at("2022-01-20 07:30")
@@ -47,6 +48,19 @@ def test_bars_before_a_split_are_in_terms_of_the_last_one(warehouse: Warehouse) 
     assert adjusted[-1] == plain[-1]
     day, *prices, volume = plain[-2]
     assert adjusted[-2] == [day, *(round(price / 5) for price in prices), volume * 5]
+
+
+def test_a_halt_shows_its_carried_close_alone(warehouse: Warehouse, engine: sa.Engine) -> None:
+    past(warehouse)
+    day = date(2022, 1, 18)
+    frame = warehouse.read("raw.daily_bars", where={"stock_code": GANA, "trade_date": day})
+    frame = frame.drop(columns=["source", "observed_at", "run_id"])
+    with engine.begin() as connection:  # a correction would be known when it was made, long after the cut-off
+        connection.execute(sa.text("delete from raw.daily_bars where trade_date = '2022-01-18'"))
+    frame = frame.assign(open=None, high=None, low=None, volume=0, turnover_krw=0, is_halted=True)
+    warehouse.load("raw.daily_bars", frame, Scope(days=(day,)), complete=False, source="test")
+    bars = json.loads(build(warehouse).json)["bars"]
+    assert bars[-2] == ["2022-01-18", None, None, None, int(frame["close"].iloc[0]), 0]
 
 
 def test_similar_articles_show_realised_returns_only(warehouse: Warehouse) -> None:
