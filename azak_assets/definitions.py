@@ -16,6 +16,7 @@ from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import checks as market_checks
 from azak_assets.defs.marts import assets as marts
 from azak_assets.defs.news import assets as news
+from azak_assets.defs.news import bodies, reddit
 from azak_assets.defs.news import checks as news_checks
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.reference import checks as reference_checks
@@ -33,7 +34,7 @@ from azak_assets.resources import (
 GROUPS: dict[str, list[ModuleType]] = {
     "reference": [reference],
     "market": [market, adjustments],
-    "news": [news],
+    "news": [news, bodies, reddit],
     "disclosures": [disclosures],
     "retrieval": [retrieval],
     "forecasts": [forecasts],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 from pydantic import SecretStr
 
-from azak_assets.settings import EmbedderName, Mode, Settings
+from azak_assets.settings import EmbedderName, FetchBodies, Mode, Settings
 from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
 from azak_assets.text.embedders import Embedder, KoSimCSEEmbedder, LocalEmbedder, OpenAIEmbedder
 from azak_assets.warehouse.warehouse import Warehouse
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from azak_assets.sources.kis.client import KisClient
     from azak_assets.sources.naver import NaverSearchClient
     from azak_assets.sources.opendart import OpenDartClient
+    from azak_assets.sources.pages import PageReader
+    from azak_assets.sources.reddit import RedditClient
     from azak_assets.sources.rss import RssClient
 
 
@@ -144,11 +146,15 @@ class Upstreams:
     """
 
     def __init__(self, settings: Settings, of_world: World, engine: "sa.Engine", *, is_backfill: bool = False) -> None:
+        from azak_assets.sources.protocols import HostRules  # noqa: PLC0415
         from azak_assets.warehouse.limits import PostgresBudget, PostgresTokenStore  # noqa: PLC0415
+        from azak_assets.warehouse.politeness import PostgresHosts, PostgresValidators  # noqa: PLC0415
 
         self.settings = settings
         self.world = of_world
         self._tokens = PostgresTokenStore(engine)
+        self._validators = PostgresValidators(engine)
+        self._hosts = PostgresHosts(engine, HostRules)
         # A backfill leaves most of a live budget to live work while a session is open; the sandbox has no live work.
         self._budget = PostgresBudget(engine, live=of_world.name != "live" or not is_backfill)
 
@@ -169,7 +175,7 @@ class Upstreams:
 
     def close(self) -> None:
         """Close the connections of the clients that were made."""
-        made = [self.__dict__.get(name) for name in ("kis", "opendart", "naver")]
+        made = [self.__dict__.get(name) for name in ("kis", "opendart", "naver", "reddit", "pages")]
         for client in [*made, *self.__dict__.get("rss", [])]:
             if client is not None:
                 client.close()
@@ -218,9 +224,33 @@ class Upstreams:
         from azak_assets.sources.rss import RssClient  # noqa: PLC0415
 
         return [
-            RssClient("hankyung", self.settings.hankyung_base_url, budget=self._budget),
-            RssClient("mk", self.settings.mk_base_url, budget=self._budget),
+            RssClient(name, base, budget=self._budget, validators=self._validators)
+            for name, base in (("hankyung", self.settings.hankyung_base_url), ("mk", self.settings.mk_base_url))
         ]
+
+    @cached_property
+    def reddit(self) -> "RedditClient":
+        """Reddit: posts of a few subreddits."""
+        from azak_assets.sources.reddit import RedditClient  # noqa: PLC0415
+
+        client_id, secret = _needed(
+            "Reddit",
+            reddit_client_id=self.settings.reddit_client_id,
+            reddit_client_secret=self.settings.reddit_client_secret,
+        )
+        return RedditClient(
+            base_url=self.settings.reddit_base_url, client_id=client_id, client_secret=secret, budget=self._budget
+        )
+
+    @cached_property
+    def pages(self) -> "PageReader":
+        """The publishers' article pages; off unless the operator switches them on."""
+        from azak_assets.sources.pages import PageReader  # noqa: PLC0415
+
+        if self.settings.azak_fetch_bodies is FetchBodies.OFF:
+            raise NotConfigured("article pages", "AZAK_FETCH_BODIES is off")
+        bases = {"www.hankyung.com": self.settings.hankyung_base_url, "www.mk.co.kr": self.settings.mk_base_url}
+        return PageReader(bases, budget=self._budget, hosts=self._hosts)
 
 
 BACKFILL_TAGS = frozenset({"dagster/backfill", "dagster/asset_partition_range_start"})

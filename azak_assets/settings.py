@@ -52,6 +52,14 @@ class EmbedderName(StrEnum):
     OPENAI = "openai"
 
 
+class FetchBodies(StrEnum):
+    """Whether article pages are read, and how much of a text the operator says may be kept."""
+
+    OFF = "off"
+    EXCERPT = "excerpt"
+    FULL = "full"
+
+
 EmptyIsNone = Annotated[SecretStr | None, NoDecode]
 
 
@@ -82,6 +90,10 @@ class Settings(BaseSettings):
     azak_llm_budget_usd: float = Field(
         5.0, ge=0, description="Language-model spending of a KST day, in USD; then it stops."
     )
+    azak_fetch_bodies: FetchBodies = Field(
+        FetchBodies.OFF,
+        description="Article pages: `off`, `excerpt` (500 characters) or `full`, if the publishers let you keep more.",
+    )
     kis_app_key: EmptyIsNone = Field(None, description="Korea Investment & Securities application key.")
     kis_app_secret: EmptyIsNone = Field(None, description="Korea Investment & Securities application secret.")
     kis_base_url: str = Field("https://openapi.koreainvestment.com:9443", description="KIS REST host.")
@@ -99,11 +111,13 @@ class Settings(BaseSettings):
     naver_client_id: EmptyIsNone = Field(None, description="Naver Search Open API client id.")
     naver_client_secret: EmptyIsNone = Field(None, description="Naver Search Open API client secret.")
     naver_base_url: str = Field("https://openapi.naver.com", description="Naver Open API host.")
-    hankyung_base_url: str = Field("https://www.hankyung.com", description="Hankyung RSS host.")
-    mk_base_url: str = Field("https://www.mk.co.kr", description="Maeil Business (MK) RSS host.")
+    hankyung_base_url: str = Field("https://www.hankyung.com", description="Hankyung host: feeds and article pages.")
+    mk_base_url: str = Field("https://www.mk.co.kr", description="Maeil Business (MK) host: feeds and article pages.")
     reddit_client_id: EmptyIsNone = Field(None, description="Reddit application id.")
     reddit_client_secret: EmptyIsNone = Field(None, description="Reddit application secret.")
-    reddit_base_url: str = Field("https://oauth.reddit.com", description="Reddit API host.")
+    reddit_base_url: str = Field(
+        "https://oauth.reddit.com", description="Reddit API host; one of your own also signs in."
+    )
     openai_api_key: EmptyIsNone = Field(None, description="OpenAI key.")
     openai_base_url: str = Field(
         "https://api.openai.com/v1", description="OpenAI or a server that speaks its protocol."

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KINDS = ("500", "429", "error_in_200", "empty", "html", "truncated", "cp949", "words", "expired_token")
+KINDS = ("500", "429", "error_in_200", "empty", "html", "truncated", "cp949", "words", "expired_token", "lost")
 
 _MAINTENANCE = (
     "<!DOCTYPE html><html lang='ko'><head><title>서비스 점검 안내</title></head>"
@@ -107,6 +107,11 @@ class FaultMiddleware:
         body = b"".join(message.get("body", b"") for message in messages if message["type"] == "http.response.body")
         start = next(message for message in messages if message["type"] == "http.response.start")
         kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+        if kind == "lost":
+            # It was carried out; of the answer the caller hears the first line, then the connection ends.
+            await send({**start, "headers": [*kept, (b"content-length", str(len(body) + 1).encode())]})
+            await send({"type": "http.response.body", "body": body[:1], "more_body": True})
+            raise ConnectionAbortedError("ordered")
         body = body[: len(body) // 2] if kind == "truncated" else spoilt(kind, body)
         kept.append((b"content-length", str(len(body)).encode()))
         await send({**start, "headers": kept})
@@ -166,6 +171,8 @@ def refusal(path: str, kind: str) -> Response:
 
 
 _BROKEN: dict[str, tuple[int, dict[str, Any] | str]] = {
+    "telegram": (500, {"ok": False, "error_code": 500, "description": "Internal Server Error"}),
+    "reddit": (500, {"message": "Internal Server Error", "error": 500}),
     "kis": (500, {"rt_cd": "1", "msg_cd": "EGW00002", "msg1": "서버 에러가 발생했습니다."}),
     "naver": (500, {"errorMessage": "System Error (시스템 에러)", "errorCode": "SE99"}),
     "openai": (
@@ -175,6 +182,16 @@ _BROKEN: dict[str, tuple[int, dict[str, Any] | str]] = {
     "openrouter": (500, {"error": {"code": 500, "message": "Internal Server Error"}}),
 }
 _TOO_OFTEN: dict[str, tuple[int, dict[str, Any] | str]] = {
+    "reddit": (429, {"message": "Too Many Requests", "error": 429}),
+    "telegram": (
+        429,
+        {
+            "ok": False,
+            "error_code": 429,
+            "description": "Too Many Requests: retry after 1",
+            "parameters": {"retry_after": 1},
+        },
+    ),
     "kis": (500, {"rt_cd": "1", "msg_cd": "EGW00201", "msg1": "초당 거래건수를 초과하였습니다."}),
     "opendart": (200, {"status": "020", "message": "사용한도를 초과하였습니다."}),
     "opendart.xml": (

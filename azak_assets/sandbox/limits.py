@@ -2,7 +2,8 @@
 
 The figures and how they are counted belong here; what a refusal looks like on the wire belongs to the upstream's
 module. Sources: the broker's notice of 2026-04-20 (18 a second), Naver's terms of its search API (25,000 a day; 10 a
-second as users report), DART's guide (20,000 a day).
+second as users report), DART's guide (20,000 a day), Reddit's API rules (100 a minute, counted over ten), Telegram's
+FAQ (20 a minute to a group, one a second to a chat, bursts excepted).
 """
 
 import threading
@@ -23,6 +24,9 @@ class Limits:
     naver_a_second: int = 10
     naver_a_day: int = 25_000
     opendart_a_day: int = 20_000
+    reddit_in_ten_minutes: int = 1000
+    telegram_group_a_minute: int = 20
+    telegram_chat_in_three_seconds: int = 3
 
 
 class PerSecond:
@@ -44,6 +48,28 @@ class PerSecond:
                 return False
             calls.append(now)
             return True
+
+
+class PerPeriod:
+    """Counts the calls of a period that begins with a key's first call. `tick` as for `PerSecond`."""
+
+    def __init__(self, most: int, seconds: float, tick: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._tick = tick
+        self._lock = threading.Lock()
+        self._periods: dict[str, tuple[float, int]] = {}
+
+    def take(self, key: str) -> tuple[int, int, float]:
+        """Count a call of the key: how many there were, how many are left (below 0: too many), seconds to the end."""
+        with self._lock:
+            now = self._tick()
+            start, used = self._periods.get(key, (now, 0))
+            if now - start >= self._seconds:
+                start, used = now, 0
+            used = min(used + 1, self._most + 1)
+            self._periods[key] = start, used
+            return used, self._most - used, start + self._seconds - now
 
 
 class PerDay:

@@ -5,6 +5,7 @@ the moving headlines come before the return they explain. A day's articles are d
 date) and never change afterwards, except that a corrected title replaces the first one from its time on.
 """
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,9 @@ LEADS = (
 MARKET_LEAD = "{d}일 국내 증시에서 코스피와 코스닥은 {s} 업종을 중심으로 움직였다. 전문가들은 수급을 살피라고 조언했다."
 
 
+_DAY = re.compile(r"/1?(20\d{6})")
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
     article: Article
@@ -200,6 +204,18 @@ class Newsroom:
                 if len(newest) == limit:
                     break
         return newest
+
+    def page(self, address: str, now: datetime) -> Article | None:
+        """The article at a publisher's own address, if it is out by `now`; addresses carry their day."""
+        told = _DAY.search(address)
+        try:
+            day = datetime.strptime(told[1] if told else "", "%Y%m%d").replace(tzinfo=krx.KST).date()
+        except ValueError:
+            return None
+        if not FIRST_SESSION <= day <= now.astimezone(krx.KST).date():
+            return None
+        items = (item for item in self._day(day).items if item.article.original_link == address)
+        return next((item.at(now) for item in items if item.article.published_at <= now), None)
 
     def _published(self, now: datetime, terms: Sequence[str] = ()) -> Iterator[_Item]:
         """What was published by `now`, newest first, back to the first session; days without a term are passed over."""

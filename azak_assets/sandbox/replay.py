@@ -30,6 +30,7 @@ from azak_assets.sandbox.world import (
     Issue,
     Market,
     MinuteBar,
+    Post,
     isin_of,
     terms_of,
 )
@@ -229,6 +230,14 @@ class ReplayWorld:
     def headlines(self, press: str, now: datetime, limit: int) -> Sequence[Article]:  # noqa: ARG002
         """Nothing: feeds are not recorded."""
         return []
+
+    def page(self, address: str, now: datetime) -> Article | None:  # noqa: ARG002
+        """Nothing: article pages are not recorded."""
+        return None
+
+    def posts(self, subreddit: str, now: datetime) -> Sequence[Post] | None:  # noqa: ARG002
+        """Nothing: posts are not recorded."""
+        return None
 
     def filings(self, start: date, end: date, now: datetime) -> Sequence[Filing]:  # noqa: ARG002
         """The recorded filings received inside [start, end]."""

@@ -11,9 +11,21 @@ from datetime import date, datetime, timedelta
 from azak_assets import krx
 from azak_assets.krx import universe
 from azak_assets.sandbox.filings import Registry
+from azak_assets.sandbox.forum import Forum
 from azak_assets.sandbox.market import AUCTION, FIRST_SESSION, Market
 from azak_assets.sandbox.news import Newsroom
-from azak_assets.sandbox.world import INDICES, Article, Company, DailyBar, Filing, IndexBar, Issue, MinuteBar, isin_of
+from azak_assets.sandbox.world import (
+    INDICES,
+    Article,
+    Company,
+    DailyBar,
+    Filing,
+    IndexBar,
+    Issue,
+    MinuteBar,
+    Post,
+    isin_of,
+)
 
 MINUTE = timedelta(minutes=1)
 FOLLOWED_FOR = timedelta(days=7)
@@ -31,7 +43,7 @@ class SeededWorld:
     first_day = FIRST_SESSION
     feeds = (
         "master", "daily_bars", "index_bars", "minute_bars", "news", "rss", "disclosures", "corp_codes", "holidays",
-        "llm",
+        "reddit", "article_pages", "llm",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
@@ -39,6 +51,7 @@ class SeededWorld:
         self._market = Market(seed)
         self._newsroom = Newsroom(self._market)
         self._registry = Registry(self._market)
+        self._forum = Forum(self._market)
         self._in_tiers: dict[tuple[date, int], frozenset[str]] = {}
 
     def last_day(self, now: datetime) -> date:
@@ -195,6 +208,14 @@ class SeededWorld:
     def headlines(self, press: str, now: datetime, limit: int) -> Sequence[Article]:
         """The newest articles of one publisher."""
         return self._newsroom.headlines(press, now, limit)
+
+    def page(self, address: str, now: datetime) -> Article | None:
+        """The article at a publisher's own address."""
+        return self._newsroom.page(address, now)
+
+    def posts(self, subreddit: str, now: datetime) -> Sequence[Post] | None:
+        """The posts of a subreddit."""
+        return self._forum.posts(subreddit, now)
 
     def filings(self, start: date, end: date, now: datetime) -> Sequence[Filing]:
         """Filings received inside [start, end]."""

@@ -19,9 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
-from azak_assets.sandbox import kis, llm, master, naver, opendart, rss
+from azak_assets.sandbox import kis, llm, master, naver, opendart, pages, reddit, rss, telegram
 from azak_assets.sandbox.faults import FaultMiddleware, Faults
-from azak_assets.sandbox.limits import Limits, PerDay, PerSecond
+from azak_assets.sandbox.limits import Limits, PerDay, PerPeriod, PerSecond
 from azak_assets.sandbox.replay import ReplayWorld
 from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.world import World
@@ -51,6 +51,11 @@ def create_app(
     """
     faults = Faults()
     gateway = kis.Gateway(world.name, clock, PerSecond(limits.kis_a_second, tick))
+    bots = telegram.Bots(
+        clock,
+        group=PerPeriod(limits.telegram_group_a_minute, 60, tick),
+        chat=PerPeriod(limits.telegram_chat_in_three_seconds, 3, tick),
+    )
     naver_a_second, naver_a_day = PerSecond(limits.naver_a_second, tick), PerDay(limits.naver_a_day, clock)
 
     def describe(_: Request) -> Response:
@@ -73,6 +78,9 @@ def create_app(
             *opendart.routes(world, clock, PerDay(limits.opendart_a_day, clock)),
             *naver.routes(world, clock, naver_a_second, naver_a_day),
             *rss.routes(world, clock),
+            *pages.routes(world, clock),
+            *reddit.routes(world, clock, PerPeriod(limits.reddit_in_ten_minutes, 600, tick)),
+            *telegram.routes(bots),
             *llm.routes(clock),
         ],
         middleware=[Middleware(FaultMiddleware, faults=faults)],

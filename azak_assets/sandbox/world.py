@@ -105,6 +105,26 @@ class Article:
 
 
 @dataclass(frozen=True, slots=True)
+class Post:
+    """One post of a subreddit as it stands at the time asked. `author` is "" where the account is gone.
+
+    `link` is "" for a post of text; `removed_by` says who removed it, "" where nobody did.
+    """
+
+    post_id: str
+    subreddit: str
+    title: str
+    text: str
+    link: str
+    author: str
+    published_at: datetime
+    score: int
+    comments: int
+    removed_by: str
+    is_pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Filing:
     """One DART filing. `corp_cls` is Y, K, N or E; `kind` the letter of pblntf_ty, "" where it was not recorded."""
 
@@ -172,6 +192,12 @@ class World(Protocol):
 
     def headlines(self, press: str, now: datetime, limit: int) -> Sequence[Article]:
         """The newest articles of one publisher."""
+
+    def page(self, address: str, now: datetime) -> Article | None:
+        """The article at a publisher's own address, if it is out by `now`."""
+
+    def posts(self, subreddit: str, now: datetime) -> Sequence[Post] | None:
+        """The posts of a subreddit, newest first; None for one that does not exist."""
 
     def filings(self, start: date, end: date, now: datetime) -> Sequence[Filing]:
         """Filings received inside [start, end]."""

@@ -6,6 +6,7 @@ pass through `without_secrets` before they reach a message.
 """
 
 import json
+import re
 from typing import ClassVar, Literal
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
 
@@ -19,15 +20,20 @@ SHORTEST_SECRET = 6
 """Characters. No upstream's key is shorter, and taking a shorter one out would mangle every address it occurs in."""
 
 
+_BOT = re.compile(r"/bot[^/]+(?=/[a-z]+[A-Z]\w*$)")
+"""Telegram's token stands in the path, before the name of a method: /bot123456:ABC/sendMessage."""
+
+
 def without_secrets(url: str) -> str:
-    """Return `url` with credentials in its query and its user part replaced by `***`."""
+    """Return `url` with credentials in its query, its user part and its path replaced by `***`."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     query = [
         (name, "***" if name.lower() in SECRET_PARAMETERS else value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
     ]
-    return urlunsplit((parts.scheme, host, parts.path, urlencode(query, safe="*"), ""))
+    path = _BOT.sub("/bot***", parts.path)
+    return urlunsplit((parts.scheme, host, path, urlencode(query, safe="*"), ""))
 
 
 class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses say what happened
@@ -107,6 +113,13 @@ class Unavailable(SourceFailure):
 
     default_action = "retry"
     default_advice = "The upstream has trouble: the run may be repeated later, nothing was lost"
+
+
+class Unconfirmed(SourceFailure):
+    """What was sent may have been carried out: the answer was lost, and asking again could do it twice."""
+
+    default_action = "alert"
+    default_advice = "Look at the receiving end before it is sent again by hand; nothing sends it twice by itself"
 
 
 class ContractChanged(SourceFailure):

@@ -8,7 +8,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ AHEAD = timedelta(hours=24)
 
 _WHOLE = re.compile(r"(-?\d+)(\.0+)?", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
+_SPACES = re.compile(r"\s+", re.ASCII)
 _DAY = re.compile(r"\d{8}", re.ASCII)
 LONGEST_WHOLE = 19
 """Digits of the largest number a column holds, 2^63-1."""
@@ -115,6 +116,22 @@ def instant(row: Row, field: str, now: datetime) -> datetime:
     parsed = _parsed(field, value)
     if parsed.tzinfo is None:
         raise Refused(field, value, "states no offset from UTC")
+    return _of_our_time(field, value, parsed, now)
+
+
+def epoch(row: Row, field: str, now: datetime) -> datetime:
+    """The field, a JSON number of seconds since 1970, as an aware datetime; refused like an `instant`."""
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused(field, value, "is not a number of seconds")
+    try:
+        parsed = datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise Refused(field, value, "is no time of our era") from None
+    return _of_our_time(field, value, parsed, now)
+
+
+def _of_our_time(field: str, value: object, parsed: datetime, now: datetime) -> datetime:
     try:
         on = parsed.astimezone(krx.KST).date()
     except (ValueError, OverflowError):
@@ -137,10 +154,11 @@ def _parsed(field: str, value: str) -> datetime:
 
 def plain_text(row: Row, field: str) -> str | None:
     """The field without tags and entities, in that order, so that an escaped `&lt;b&gt;` stays as the text it is."""
-    value = optional_text(row, field)
-    if value is None:
+    if optional_text(row, field) is None:
         return None
-    return " ".join(html.unescape(_TAG.sub("", value)).split()) or None
+    # ASCII spaces alone: in Korean text that was decoded wrongly a no-break space is half a character, and `text` can
+    # still repair it.
+    return _SPACES.sub(" ", html.unescape(_TAG.sub("", row[field]))).strip(" ") or None
 
 
 def reject(row: object, refused: Refused) -> Reject:

@@ -6,7 +6,7 @@ published reference of the search API (developers.naver.com). 25,000 calls a day
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from datetime import time as time_of_day
 from typing import Any
@@ -15,7 +15,7 @@ from azak_assets import krx
 from azak_assets.sources.failures import ContractChanged, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
 from azak_assets.sources.protocols import Budget
-from azak_assets.sources.records import Article, Batch, Reject
+from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 UPSTREAM = "naver"
@@ -67,10 +67,11 @@ class NaverSearchClient:
             raise ValueError("since and until need a time zone")
         now = self._now()
         bodies: list[bytes] = []
+        notes: list[Mapping[str, int]] = []
         articles: dict[Article, None] = {}  # the last page repeats items of the one before, and so may a moving list
         rejects: dict[Reject, None] = {}
         for start in STARTS:
-            body = self._page(query, start, bodies)
+            body = self._page(query, start, bodies, notes)
             found, refused = parse_rows(body["items"], lambda row: _article(row, now))
             articles.update(dict.fromkeys(found))
             rejects.update(dict.fromkeys(refused))
@@ -85,16 +86,17 @@ class NaverSearchClient:
             for article in articles
             if since <= article.published_at and (until is None or article.published_at < until)
         ]
-        return Batch(wanted, list(rejects), len(bodies), payload_hash(bodies))
+        return Batch(wanted, list(rejects), len(bodies), payload_hash(bodies), noted(*notes))
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _page(self, query: str, start: int, bodies: list[bytes]) -> dict[str, Any]:
+    def _page(self, query: str, start: int, bodies: list[bytes], notes: list[Mapping[str, int]]) -> dict[str, Any]:
         def read(answer: Answer) -> dict[str, Any]:
             body = _result(answer)
             bodies.append(answer.body)
+            notes.append(answer.notes)
             return body
 
         params = {"query": query, "display": str(DISPLAY), "start": str(start), "sort": "date"}

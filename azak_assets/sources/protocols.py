@@ -1,10 +1,11 @@
-"""What a client needs from the house and cannot keep itself: a shared token and a shared request budget.
+"""What a client needs from the house and cannot keep itself: a shared token, a shared request budget, what feeds and
+hosts said before.
 
 Put here only the protocols that `sources` asks for. Their implementations live in `warehouse` (PostgreSQL, shared by
 all processes) and in the tests (memory, one process); `resources` joins the two, so neither side imports the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -28,6 +29,39 @@ class TokenStore(Protocol):
         that the server refused: if it is still the kept one it is replaced, if another caller already replaced it the
         replacement is returned. Whatever `issue` raises passes through and nothing is stored.
         """
+        ...
+
+
+class ValidatorStore(Protocol):
+    """What each feed said last of its version (ETag, Last-Modified), kept for the process that asks next."""
+
+    def read(self, feed: str) -> Mapping[str, str]:
+        """The request headers that ask whether `feed` has changed since; empty where nothing is known of it."""
+        ...
+
+    def keep(self, feed: str, headers: Mapping[str, str]) -> None:
+        """Replace them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostRules:
+    """What a host said of readers like us at `read_at` (aware): its robots.txt, "" for none, or how it refused us."""
+
+    robots: str
+    refusal: str | None
+    read_at: datetime
+
+
+class HostStore(Protocol):
+    """What hosts said, kept for the process that asks next."""
+
+    def read(self, host: str) -> HostRules | None:
+        """What `host` said last, None where it was never asked."""
+        ...
+
+    def keep(self, host: str, rules: HostRules) -> None:
+        """Replace it."""
         ...
 
 

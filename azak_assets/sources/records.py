@@ -5,7 +5,9 @@ that are derived from the content (those are made in `text`). All instants are a
 volumes are shares.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, Literal, TypeVar
 
@@ -131,6 +133,26 @@ class Article:
 
 
 @dataclass(frozen=True, slots=True)
+class RedditPost:
+    """One post of a subreddit as a listing showed it. `author` is None where the account is gone.
+
+    `url` is the post's own address, `link_url` what a post without text points at. `score` and `comments` are of the
+    instant it was listed.
+    """
+
+    post_id: str
+    subreddit: str
+    title: str
+    text: str | None
+    link_url: str | None
+    url: str
+    author: str | None
+    score: int
+    comments: int
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Filing:
     """One disclosure. DART gives a date and no time: `known_at` is nominal, 23:59:59 KST of `rcept_dt`.
 
@@ -161,14 +183,21 @@ class Reject:
     reason: str
 
 
+def noted(*notes: Mapping[str, int]) -> dict[str, int]:
+    """The sum of the `notes` of several answers or batches."""
+    return dict(sum((Counter(one) for one in notes), Counter[str]()))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[T]):
     """What one question to an upstream gave: good records, refused ones, the calls and a hash of the raw answers.
 
-    `payload_sha256` covers the bodies of all answers in the order they were asked for.
+    `payload_sha256` covers the bodies of all answers in the order they were asked for. `notes` counts what an operator
+    may want to know of them, by what it is: records left out on purpose, answers in an odd encoding.
     """
 
     records: list[T]
     rejects: list[Reject]
     requests: int
     payload_sha256: str
+    notes: Mapping[str, int] = field(default_factory=dict)

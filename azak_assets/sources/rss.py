@@ -18,8 +18,8 @@ from azak_assets import krx
 from azak_assets.sources.failures import ContractChanged, Empty, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
 from azak_assets.sources.naver import is_date_only
-from azak_assets.sources.protocols import Budget
-from azak_assets.sources.records import Article, Batch, Reject
+from azak_assets.sources.protocols import Budget, ValidatorStore
+from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
 
 FEEDS: Mapping[str, tuple[str, ...]] = {"hankyung": ("/feed/finance",), "mk": ("/rss/50200011/",)}
@@ -35,7 +35,8 @@ class _Feed:
 
     body: bytes
     rows: list[Row]
-    conditions: Mapping[str, str] | None
+    validators: Mapping[str, str] | None
+    notes: Mapping[str, int]
 
 
 class RssClient:
@@ -44,6 +45,9 @@ class RssClient:
     A publisher that answers 403 is `Blocked`, and is not tried again. `source` is the publisher's key in `FEEDS`; give
     `feeds`, paths under `base_url`, for another one. `now` must return an aware datetime: an item dated long after it
     is refused.
+
+    A feed is asked for only if it has changed since what was last `confirm`ed. Whoever stores the items confirms them
+    then: a feed whose items were lost between the answer and the table is read in full by the next question.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class RssClient:
         feeds: Sequence[str] = (),
         *,
         budget: Budget,
+        validators: ValidatorStore,
         per_second: float = 1,
         now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
@@ -63,44 +68,56 @@ class RssClient:
         self._http = Transport(
             source, base_url, budget=budget, per_second=per_second, follow_redirects=True, sleep=sleep
         )
-        self._conditions: dict[str, Mapping[str, str]] = {}
+        self._validators = validators
+        self._unconfirmed: dict[str, Mapping[str, str]] = {}
         self._lock = threading.Lock()
 
     def articles(self) -> Batch[Article]:
-        """The items of every feed in its order, those of two feeds once; none of a feed unchanged since the last call.
+        """The items of every feed in its order, those of two feeds once; none of a feed unchanged since confirmed.
 
-        What a feed said last (ETag, Last-Modified) is kept in memory only, so a new process reads everything again, and
-        only once every feed of the call has answered: a feed whose items were lost with the call is read in full by the
-        next. `Empty` when a feed arrives without items, `ContractChanged` when something else arrives in its place.
+        `Empty` when a feed arrives without items, `ContractChanged` when something else arrives in its place.
         """
         now = self._now()
         answers: dict[str, _Feed] = {}
         articles: dict[Article, None] = {}
         rejects: list[Reject] = []
         for path in self._feeds:
-            answers[path] = self._http.ask(_feed, path, headers=self._conditions.get(path, {}))
+            answers[path] = self._http.ask(_feed, path, headers=self._validators.read(self._name(path)))
             found, refused = parse_rows(answers[path].rows, lambda row: _article(row, now))
             articles.update(dict.fromkeys(found))
             rejects.extend(refused)
         with self._lock:
-            self._conditions |= {path: feed.conditions for path, feed in answers.items() if feed.conditions is not None}
+            self._unconfirmed |= {
+                path: feed.validators for path, feed in answers.items() if feed.validators is not None
+            }
         bodies = [feed.body for feed in answers.values()]
-        return Batch(list(articles), rejects, len(bodies), payload_hash(bodies))
+        notes = noted(*(feed.notes for feed in answers.values()))
+        return Batch(list(articles), rejects, len(bodies), payload_hash(bodies), notes)
+
+    def confirm(self) -> None:
+        """Say that the items of all answers so far are stored: from now on feeds are asked what has changed since."""
+        with self._lock:
+            confirmed, self._unconfirmed = self._unconfirmed, {}
+        for path, headers in confirmed.items():
+            self._validators.keep(self._name(path), headers)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
+    def _name(self, path: str) -> str:
+        return f"{self.source} {path}"
+
 
 def _feed(answer: Answer) -> _Feed:
     if answer.status == _NOT_MODIFIED:
-        return _Feed(answer.body, [], None)
+        return _Feed(answer.body, [], None, {"unchanged feeds": 1})
     answer.raise_for_status()
     answer.raise_if_empty()
-    return _Feed(answer.body, _entries(answer), _conditions(answer))
+    return _Feed(answer.body, _entries(answer), _validators(answer), answer.notes)
 
 
-def _conditions(answer: Answer) -> dict[str, str]:
+def _validators(answer: Answer) -> dict[str, str]:
     sent = {"if-none-match": answer.headers.get("etag"), "if-modified-since": answer.headers.get("last-modified")}
     return {name: value for name, value in sent.items() if value}
 

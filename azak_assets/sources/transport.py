@@ -36,6 +36,7 @@ from azak_assets.sources.failures import (
     SourceFailure,
     Unauthorized,
     Unavailable,
+    Unconfirmed,
     without_secrets,
 )
 from azak_assets.sources.protocols import Budget
@@ -88,6 +89,12 @@ class Answer:
     def text(self) -> str:
         """The body as text: UTF-8, or CP949 where it is not UTF-8 (Korean servers still send it undeclared)."""
         return decode(self.body)
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        """What had to be mended to read it, counted: {} for plain UTF-8."""
+        _, mended = _decoded(self.body)
+        return {mended: 1} if mended else {}
 
     @property
     def is_success(self) -> bool:
@@ -168,12 +175,16 @@ class Answer:
 
 def decode(body: bytes) -> str:
     """Decode a Korean body: UTF-8, else CP949, else UTF-8 with its broken characters marked."""
-    for encoding in ("utf-8-sig", "cp949"):
+    return _decoded(body)[0]
+
+
+def _decoded(body: bytes) -> tuple[str, str | None]:
+    for encoding, mended in (("utf-8-sig", None), ("cp949", "answers in CP949")):
         try:
-            return body.decode(encoding)
+            return body.decode(encoding), mended
         except UnicodeDecodeError:
             continue
-    return body.decode("utf-8", errors="replace")
+    return body.decode("utf-8", errors="replace"), "answers with broken characters"
 
 
 def undeclared_xml(body: bytes) -> str:
@@ -194,6 +205,10 @@ class Transport:
     Every attempt takes one call from `budget` under `name`. `Unavailable` and `RateLimited` are tried again (unless
     they say stop), at most `ATTEMPTS` times and not after `patience_s`; everything else is raised at once. Strings in
     `secrets` never reach a message or a log, and one that no HTTP header can carry is `Unauthorized`.
+
+    `is_repeatable=False` is for an upstream where asking twice does something twice: once a request may have arrived, a
+    lost answer is `Unconfirmed`, and each call has a connection of its own, because one that was kept open and has died
+    looks the same as a lost answer.
     """
 
     def __init__(
@@ -206,9 +221,12 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         secrets: tuple[str, ...] = (),
         follow_redirects: bool = False,
+        is_repeatable: bool = True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
+        self._lost: type[SourceFailure] = Unavailable if is_repeatable else Unconfirmed
+        self._unreadable: type[SourceFailure] = ContractChanged if is_repeatable else Unconfirmed
         self._base_url = base_url.rstrip("/")
         self._budget = budget
         self._per_second = per_second
@@ -218,6 +236,7 @@ class Transport:
         self._http = httpx.Client(
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             follow_redirects=follow_redirects,
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20 if is_repeatable else 0),
         )
 
     def ask(
@@ -228,7 +247,8 @@ class Transport:
         method: str = "GET",
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        json_body: Mapping[str, str] | None = None,
+        json_body: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
         patience_s: float = PATIENCE_S,
     ) -> T:
         """Call `path` and return what `read` makes of the answer, retrying what it or the network call transient."""
@@ -236,7 +256,12 @@ class Transport:
             advice = "Copy this upstream's credentials into the environment again: a key is plain ASCII on one line"
             raise Unauthorized(self.name, "a credential holds characters that no key has", advice=advice)
         request = self._http.build_request(
-            method, self._base_url + path, params=params, headers={**self._headers, **(headers or {})}, json=json_body
+            method,
+            self._base_url + path,
+            params=params,
+            headers={**self._headers, **(headers or {})},
+            json=json_body,
+            data=form,
         )
         retrying = Retrying(
             retry=retry_if_exception(_is_worth_retrying),
@@ -259,7 +284,7 @@ class Transport:
             return read(self._answer(request))
         except SourceFailure as failure:
             # Here, because whoever asks again logs the failure first.
-            failure.remove(*self._secrets, request.headers.get("authorization", "").removeprefix("Bearer "))
+            failure.remove(*self._secrets, request.headers.get("authorization", "").partition(" ")[2])
             raise
 
     def _answer(self, request: httpx.Request) -> Answer:
@@ -272,16 +297,18 @@ class Transport:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if time.monotonic() > deadline:
-                        raise Unavailable(self.name, f"the answer took longer than {ANSWER_TIMEOUT_S:.0f} s", url=url)
+                        raise self._lost(self.name, f"the answer took longer than {ANSWER_TIMEOUT_S:.0f} s", url=url)
                     if len(body) > ANSWER_BYTES:
-                        raise ContractChanged(self.name, f"an answer of more than {ANSWER_BYTES} bytes", url=url)
+                        raise self._unreadable(self.name, f"an answer of more than {ANSWER_BYTES} bytes", url=url)
             finally:
                 response.close()
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
             # Ours to mend: the same request would fail the same way again.
             raise ContractChanged(self.name, f"{type(error).__name__}: {error}", url=url) from None
-        except httpx.HTTPError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(self.name, f"{type(error).__name__}: {error}", url=url) from None
+        except httpx.HTTPError as error:
+            raise self._lost(self.name, f"{type(error).__name__}: {error}", url=url) from None
         return Answer(self.name, url, response.status_code, response.headers, bytes(body))
 
 

@@ -1,4 +1,4 @@
-"""From a source's article records to the frames of `raw.news_articles` and `raw.news_sightings`.
+"""From a source's records to the frames of `raw.news_articles`, `raw.news_sightings` and `raw.reddit_posts`.
 
 Belongs here: cleaning, identity and which version of a repeated article counts. Does not belong here: fetching records
 (`sources`; records are taken by their attributes) and writing frames (`warehouse`).
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from azak_assets.krx import KST
-from azak_assets.text.clean import clean_text, content_hash
+from azak_assets.text.clean import clean_text, content_hash, repair_encoding
 from azak_assets.text.identity import article_id
 from azak_assets.text.urls import canonical_url, press_of
 
@@ -20,6 +20,9 @@ ARTICLE_COLUMNS = (
     "article_id", "url", "title", "excerpt", "press", "published_at", "is_date_only", "content_hash", "known_at",
 )  # fmt: skip
 SIGHTING_COLUMNS = ("article_id", "query")
+POST_COLUMNS = (
+    "post_id", "subreddit", "title", "text", "link_url", "url", "author", "score", "comments", "published_at",
+)  # fmt: skip
 _INSTANT = "datetime64[us, UTC]"
 
 
@@ -40,6 +43,19 @@ class ArticleRecord(Protocol):
     def is_date_only(self) -> bool: ...  # noqa: D102
 
 
+class PostRecord(Protocol):
+    """What a forum says about one post; `published_at` is aware."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def text(self) -> str | None: ...  # noqa: D102
+    @property
+    def author(self) -> str | None: ...  # noqa: D102
+    @property
+    def published_at(self) -> datetime: ...  # noqa: D102
+
+
 def articles_frame(records: Iterable[ArticleRecord], source: str, query: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(articles, sightings) of one answer of `source` to `query` ("" for a feed that is not asked).
 
@@ -51,6 +67,36 @@ def articles_frame(records: Iterable[ArticleRecord], source: str, query: str) ->
     articles = newest_versions(pd.DataFrame(rows, columns=list(ARTICLE_COLUMNS)))
     sightings = pd.DataFrame({"article_id": articles["article_id"], "query": query}, columns=list(SIGHTING_COLUMNS))
     return articles, sightings
+
+
+def repaired(records: Iterable[ArticleRecord]) -> int:
+    """How many records hold text that had been decoded wrongly and that cleaning repairs."""
+    return sum(_is_repaired(record.title, record.excerpt, record.press) for record in records)
+
+
+def posts_frame(posts: Iterable[PostRecord]) -> tuple[pd.DataFrame, int]:
+    """(the posts, one row each, with clean titles and texts; how many had been decoded wrongly).
+
+    `known_at` is the nominal time, `published_at`. Lines of a text stay lines.
+    """
+    rows, mended = [], 0
+    for post in posts:
+        row = {name: getattr(post, name) for name in POST_COLUMNS}
+        lines = (clean_text(line) for line in (post.text or "").splitlines())
+        published_at = pd.Timestamp(post.published_at).tz_convert("UTC")
+        rows.append(
+            row
+            | {
+                "title": clean_text(post.title) or "(no title)",
+                "text": "\n".join(lines).strip() or None,
+                "author": post.author and clean_text(post.author),
+                "published_at": published_at,
+                "known_at": published_at,
+            }
+        )
+        mended += _is_repaired(post.title, post.text)
+    frame = pd.DataFrame(rows, columns=[*POST_COLUMNS, "known_at"])
+    return frame.astype({"published_at": _INSTANT, "known_at": _INSTANT}), mended
 
 
 def newest_versions(articles: pd.DataFrame) -> pd.DataFrame:
@@ -81,6 +127,10 @@ def with_first_snippets(articles: pd.DataFrame, stored: pd.DataFrame) -> pd.Data
         excerpt=np.where(there, first["excerpt"], articles["excerpt"]),
         content_hash=np.where(there, first["content_hash"], articles["content_hash"]),
     )
+
+
+def _is_repaired(*texts: str | None) -> bool:
+    return any(text is not None and repair_encoding(text) != text for text in texts)
 
 
 def _row(record: ArticleRecord, source: str) -> tuple[object, ...]:

@@ -89,6 +89,14 @@ def normalise_title(title: str) -> str:
     return bare if len(bare) >= _SHORTEST_TITLE else _comparable(text)
 
 
+def excerpt(text: str, characters: int) -> str:
+    """The first `characters` of a text, up to the last whole word, with a mark where it was cut."""
+    if len(text) <= characters:
+        return text
+    head = text[: characters - 1]
+    return (head if text[characters - 1].isspace() else re.sub(r"\s\S*\Z", "", head)).rstrip() + "…"
+
+
 def content_hash(title: str, excerpt: str | None) -> str:
     """sha256 (hex) of what an article says. It changes when title or excerpt do, not when markup or spacing does."""
     text = clean_text(title) + "\x1f" + ("" if excerpt is None else clean_text(excerpt))

@@ -40,7 +40,8 @@ class TableSpec:
     one by one. `day_instant` is the key column whose KST date is `day`, where the key holds no date. `known_at` is the
     rule of the column of that name: `nominal` (the frame's value for a first version), `seen` (`observed_at` for a
     first version seen within 24 hours of the frame's value, else that value) or `observed` (always `observed_at`);
-    later versions take `observed_at` under every rule. `history` is None for an append-only table.
+    later versions take `observed_at` under every rule. `history` is None for an append-only table. `passing` columns
+    are of the instant a version was written: their change alone makes none.
     """
 
     table: sa.Table
@@ -49,6 +50,7 @@ class TableSpec:
     entity: str | None = None
     day_instant: str | None = None
     known_at: KnownAtRule | None = None
+    passing: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ class TableSpec:
     @property
     def compared(self) -> tuple[str, ...]:
         """Columns whose change makes a new version: all but the key, provenance and the times derived from it."""
-        skipped = {*self.key, *PROVENANCE, *self.set_once, "known_at"}
+        skipped = {*self.key, *PROVENANCE, *self.set_once, *self.passing, "known_at"}
         if self.known_at == "seen":
             skipped.add("tradable_session")
         return tuple(c for c in self.table.columns.keys() if c not in skipped)  # noqa: SIM118 (not a dict)
@@ -147,6 +149,7 @@ def _table(
     entity: str | None = None,
     day_instant: str | None = None,
     known_at: KnownAtRule | None = None,
+    passing: frozenset[str] = frozenset(),
     append_only: bool = False,
 ) -> sa.Table:
     """Declare a table with its provenance, its history and its `TableSpec`.
@@ -173,7 +176,7 @@ def _table(
         superseded = _col("superseded_at", INSTANT, "observed_at of the load that replaced or retired this version")
         told = f"Replaced and retired versions of {name}, one row a version; current rows are not here"
         history = declare(f"{base}_history", told, [superseded], ("observed_at",))
-    SPECS[name] = TableSpec(table, history, day, entity, day_instant, known_at)
+    SPECS[name] = TableSpec(table, history, day, entity, day_instant, known_at, passing)
     return table
 
 
@@ -372,6 +375,57 @@ news_sightings = _table(
     day="trading_day",
     entity="article_id",
     append_only=True,
+)
+
+article_bodies = _table(
+    "raw.article_bodies",
+    "What publishers' article pages said when they were read, one row an article asked for; empty unless switched on",
+    [
+        _col("article_id", TEXT, "Article of raw.news_articles"),
+        _col("url", TEXT, "Address that was asked"),
+        _col("status", TEXT, "read, no_text (a paywall or another page), gone, moved or disallowed (by robots.txt)"),
+        _col("extent", TEXT, "How much of the text is kept: excerpt or full; NULL unless read", null=True),
+        _col("text", TEXT, "Text without markup, a line a paragraph; NULL unless read", null=True),
+        _col("characters", INT, "Characters of the whole text; NULL unless read", null=True),
+        _col("content_hash", TEXT, "sha256 of the whole text; NULL unless read", null=True),
+        _col("trading_day", DAY, "Trading day of the article, a KST date"),
+        _known_at("observed_at"),
+    ],
+    key=("article_id",),
+    checks=(
+        _one_of("status", "read", "no_text", "gone", "moved", "disallowed"),
+        _one_of("extent", "excerpt", "full"),
+    ),
+    day="trading_day",
+    entity="article_id",
+    known_at="observed",
+)
+
+reddit_posts = _table(
+    "raw.reddit_posts",
+    "Noticed posts of a few subreddits, one row a post",
+    [
+        _col("post_id", TEXT, "Reddit's id of the post, without the prefix of its kind"),
+        _col("subreddit", TEXT, "Subreddit it was listed in"),
+        _col("title", TEXT, "Title"),
+        _col("text", TEXT, "Text as written, Markdown; NULL where the post only points somewhere", null=True),
+        _col("link_url", TEXT, "Address the post points at; NULL for a post of text", null=True),
+        _col("url", TEXT, "Address of the post"),
+        _col("author", TEXT, "Account that wrote it; NULL where it is gone", null=True),
+        _col("score", INT, "Upvotes minus downvotes when this version was first seen"),
+        _col("comments", INT, "Comments when this version was first seen"),
+        _col("published_at", INSTANT, "Instant of publication"),
+        _known_at("observed_at if seen within 24 hours of published_at, else published_at; later versions observed_at"),
+        _col("trading_day", DAY, TRADING_DAY),
+        _col("tradable_session", DAY, TRADABLE_SESSION),
+    ],
+    key=("post_id",),
+    day="trading_day",
+    entity="post_id",
+    known_at="seen",
+    # A score moves every ten minutes. A forecast may only see the one that was there when the post became known, and
+    # nothing reads how it went on: 100,000 rows a day that nobody asked for are not kept.
+    passing=frozenset({"score", "comments"}),
 )
 
 disclosures = _table(
@@ -681,6 +735,28 @@ rate_budgets = sa.Table(
     _col("next_at", INSTANT, "Earliest instant at which the next call may start")(),
     schema="ops",
     comment="Request budgets shared by all processes, one row an upstream",
+)
+
+feed_validators = sa.Table(
+    "feed_validators",
+    metadata,
+    sa.Column("feed", TEXT, primary_key=True, comment="Publisher and path of the feed"),
+    _col("etag", TEXT, "ETag of the last answer whose items are stored", null=True)(),
+    _col("last_modified", TEXT, "Last-Modified of that answer, as it came", null=True)(),
+    _col("confirmed_at", INSTANT, "When its items were stored")(),
+    schema="ops",
+    comment="What each feed said of its version, one row a feed, so that an unchanged one is not sent again",
+)
+
+crawled_hosts = sa.Table(
+    "crawled_hosts",
+    metadata,
+    sa.Column("host", TEXT, primary_key=True, comment="Host whose article pages are read"),
+    _col("robots", TEXT, "Its robots.txt as read; empty where it has none")(),
+    _col("refusal", TEXT, "How it refused us: it is left alone for the day; NULL where it did not", null=True)(),
+    _col("read_at", INSTANT, "When it was asked; its word counts for that KST day")(),
+    schema="ops",
+    comment="What each publisher allows readers of its article pages, one row a host, kept for a day",
 )
 
 load_fingerprints = sa.Table(

@@ -190,7 +190,7 @@ def test_no_secret_stands_in_a_file_that_git_keeps(services: Services, image_env
 
 def test_the_example_repeats_the_defaults_of_the_settings() -> None:
     defaults = {name: default for name, default, _ in described()}
-    for name in ("AZAK_EMBEDDER", "AZAK_LLM_BUDGET_USD"):
+    for name in ("AZAK_EMBEDDER", "AZAK_LLM_BUDGET_USD", "AZAK_FETCH_BODIES"):
         assert env_example()[name] == defaults[name]
 
 

@@ -50,18 +50,30 @@ POOLS = {
     "raw__corp_codes": "opendart",
     "raw__disclosures": "opendart",
     "collect_news": "naver",  # the publishers' feeds too: a step has one pool, and Naver is the one with a quota
+    "raw__reddit_posts": "reddit",
+    "raw__article_bodies": "publishers",
     "forecast_articles": "llm",
     "ml__faiss_index": "index",  # no upstream: two runs would each write the whole file
 }
 """Each step that asks an upstream or writes a shared file, with its pool."""
 
-CLIENT_POOLS = {"kis": "kis", "opendart": "opendart", "naver": "naver", "rss": "naver"}
+CLIENT_POOLS = {
+    "kis": "kis",
+    "opendart": "opendart",
+    "naver": "naver",
+    "rss": "naver",
+    "reddit": "reddit",
+    "pages": "publishers",
+}
 """Each client that `Upstreams` hands out, and the pool of the steps that use it."""
 
 SNAPSHOT_LIMIT = 50_000
 """Bytes an asset adds to what the webserver and the daemon hold in memory for every code location they have loaded."""
 
-HEAVY = ["openai", "faiss", "sentence_transformers", "torch", "matplotlib", "azak_assets.sandbox"]
+HEAVY = [
+    "openai", "faiss", "sentence_transformers", "torch", "matplotlib", "praw", "protego", "selectolax",
+    "azak_assets.sandbox",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -181,15 +193,16 @@ def test_every_client_is_used_under_its_pool(
     """From the code: which clients a folder of assets touches, and which upstream pools its steps hold."""
     clients = {name for name, member in vars(Upstreams).items() if isinstance(member, cached_property)}
     assert clients == set(CLIENT_POOLS)
-    for file in (PACKAGE / "defs").glob("*/assets.py"):
+    for folder in {file.parent for file in (PACKAGE / "defs").glob("*/assets.py")}:
         touched = {
             node.attr
+            for file in folder.glob("*.py")
             for node in ast.walk(ast.parse(file.read_text()))
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "upstreams"
         }
-        held = {assets.op.pool for assets in steps.values() if folder_of(assets) == file.parent.name}
+        held = {assets.op.pool for assets in steps.values() if folder_of(assets) == folder.name}
         expected = {CLIENT_POOLS[client] for client in touched & clients}
-        assert held & set(CLIENT_POOLS.values()) == expected, file
+        assert held & set(CLIENT_POOLS.values()) == expected, folder
 
 
 def test_jobs_have_names_of_their_own_and_say_what_for(

@@ -12,7 +12,10 @@ import pytest
 from azak_assets import krx
 from azak_assets.sandbox import Limits, ReplayWorld, SeededWorld, World, create_app, start_in_thread
 
-UNLIMITED = Limits(kis_a_second=10**9, naver_a_second=10**9, naver_a_day=10**9, opendart_a_day=10**9)
+UNLIMITED = Limits(
+    kis_a_second=10**9, naver_a_second=10**9, naver_a_day=10**9, opendart_a_day=10**9, reddit_in_ten_minutes=10**9,
+    telegram_group_a_minute=10**9, telegram_chat_in_three_seconds=10**9,
+)  # fmt: skip
 QUOTATIONS = "/kis/uapi/domestic-stock/v1/quotations/"
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 
+import httpx
 import pytest
 
 from azak_assets.sandbox.faults import KINDS, spoilt
@@ -113,13 +114,20 @@ def test_words_in_xml_are_those_of_quantities():
     assert spoilt("words", written).decode() == expected
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"expired_token", "error_in_200"}])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"expired_token", "error_in_200", "lost"}])
 @pytest.mark.parametrize("path", ["/opendart/api/corpCode.xml?crtfc_key=k", "/hankyung/feed/finance", "/nowhere"])
 def test_no_fault_breaks_the_sandbox_itself(http, path, kind):
     _order(http, path.partition("?")[0], kind)
     answer = http.get(path)
     assert answer.status_code in ({500} if kind == "500" else {200, 404, 429})
     assert answer.text != "Internal Server Error"
+
+
+def test_a_lost_answer_was_carried_out_and_ends_with_the_connection(http):
+    _order(http, "/telegram", "lost")
+    with pytest.raises(httpx.RemoteProtocolError):
+        http.post("/telegram/bot1:a/sendMessage", json={"chat_id": 1, "text": "once"})
+    assert [one["text"] for one in http.get("/sandbox/telegram").json()] == ["once"]
 
 
 def test_an_error_may_come_inside_a_success(http, broker):

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from azak_assets.sources.kis.client import KisClient
-from azak_assets.sources.protocols import Token
+from azak_assets.sources.protocols import HostRules, Token
 
 KST = ZoneInfo("Asia/Seoul")
 
@@ -113,6 +113,32 @@ class MemoryTokens:
 
     def put(self, token: Token, client: KisClient) -> None:
         self._tokens[client._token_name] = token
+
+
+class MemoryValidators:
+    """One process's memory of what feeds said."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Mapping[str, str]] = {}
+
+    def read(self, feed: str) -> Mapping[str, str]:
+        return self.kept.get(feed, {})
+
+    def keep(self, feed: str, headers: Mapping[str, str]) -> None:
+        self.kept[feed] = headers
+
+
+class MemoryHosts:
+    """One process's memory of what hosts said."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, HostRules] = {}
+
+    def read(self, host: str) -> HostRules | None:
+        return self.kept.get(host)
+
+    def keep(self, host: str, rules: HostRules) -> None:
+        self.kept[host] = rules
 
 
 class EvenBudget:

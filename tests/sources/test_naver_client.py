@@ -9,7 +9,9 @@ import pytest
 from local_servers import Reply
 
 from azak_assets.sources.failures import ContractChanged, RateLimited, Unauthorized, Unavailable
+from azak_assets.sources.fields import plain_text
 from azak_assets.sources.naver import NaverSearchClient
+from azak_assets.text.clean import repair_encoding
 
 KST = ZoneInfo("Asia/Seoul")
 NOON = datetime(2026, 11, 3, 12, 0, tzinfo=KST)
@@ -256,3 +258,10 @@ def test_accidents_are_tried_again(naver, make, reply):
 def test_naive_instants_are_refused(make):
     with pytest.raises(ValueError, match="time zone"):
         make().search("현대차", NOON.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("title", ["실적 절반의 전망", "예산 삭감", "전자 절"])
+def test_a_title_that_was_decoded_wrongly_keeps_every_byte_for_its_repair(title):
+    """Half of a character read as Latin-1 may be a no-break space, or a line break of another world."""
+    garbled = title.encode().decode("latin-1")
+    assert repair_encoding(plain_text({"title": f" <b>{garbled}</b>\n"}, "title")) == title

@@ -4,7 +4,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from local_servers import Reply
+from local_servers import MemoryValidators, Reply
 
 from azak_assets.sources.failures import Blocked, ContractChanged, Empty, Unavailable
 from azak_assets.sources.rss import RssClient
@@ -54,8 +54,16 @@ def server(publisher, serve):
 
 
 @pytest.fixture
-def client(server, budget, clock):
-    client = RssClient("hankyung", server.url, budget=budget, per_second=1000, now=lambda: NOW, sleep=clock.sleep)
+def validators():
+    return MemoryValidators()
+
+
+@pytest.fixture
+def client(server, budget, clock, validators):
+    client = RssClient(
+        "hankyung", server.url, budget=budget, validators=validators, per_second=1000, now=lambda: NOW,
+        sleep=clock.sleep,
+    )  # fmt: skip
     yield client
     client.close()
 
@@ -79,16 +87,18 @@ def test_an_item_is_read_as_it_is_offered(publisher, client, server):
     assert server.requests[0].headers["user-agent"].startswith("Azak/")
 
 
-def test_the_securities_feed_of_maeil(server, budget):
-    client = RssClient("mk", server.url, budget=budget, now=lambda: NOW)
+def test_the_securities_feed_of_maeil(server, budget, validators):
+    client = RssClient("mk", server.url, budget=budget, validators=validators, now=lambda: NOW)
     assert len(client.articles().records) == 1
     assert server.requests[0].path == "/rss/50200011/"
     client.close()
 
 
-def test_several_feeds_give_each_item_once(server, budget):
+def test_several_feeds_give_each_item_once(server, budget, validators):
     feeds = ("/feed/finance", "/feed/economy")
-    client = RssClient("hankyung", server.url, feeds, budget=budget, per_second=1000, now=lambda: NOW)
+    client = RssClient(
+        "hankyung", server.url, feeds, budget=budget, validators=validators, per_second=1000, now=lambda: NOW
+    )
     batch = client.articles()
     assert (len(batch.records), batch.requests) == (1, 2)
     client.close()
@@ -100,7 +110,9 @@ def test_cp949_is_read_whatever_it_calls_itself(publisher, client, declared, con
     # 뷁 and 믜 are in CP949 and not in EUC-KR.
     publisher.body = feed(item(title="뷁 믜 증시 반등"), encoding=declared).encode("cp949")
     publisher.headers = {"content-type": content_type}
-    assert client.articles().records[0].title == "뷁 믜 증시 반등"
+    batch = client.articles()
+    assert batch.records[0].title == "뷁 믜 증시 반등"
+    assert batch.notes == {"answers in CP949": 1}
 
 
 def test_cp949_without_any_declaration(publisher, client):
@@ -121,16 +133,42 @@ def test_an_excerpt_cut_inside_a_character_costs_that_character_only(publisher, 
     assert article.excerpt.startswith("끝이 잘린 문")
 
 
+def test_plain_utf8_leaves_no_note_and_broken_characters_do(publisher, client):
+    assert client.articles().notes == {}
+    publisher.body = feed(item(title="증시 반등")).encode().replace("등".encode(), b"\xff\xff\xff")
+    assert client.articles().notes == {"answers with broken characters": 1}
+
+
 def test_an_unchanged_feed_is_not_sent_again(publisher, client, server):
     publisher.etag = '"v1"'
     publisher.headers = {"last-modified": "Tue, 03 Nov 2026 06:45:00 GMT"}
     assert len(client.articles().records) == 1
+    client.confirm()
     again = client.articles()
-    assert (again.records, again.requests) == ([], 1)
+    assert (again.records, again.requests, again.notes) == ([], 1, {"unchanged feeds": 1})
     assert server.requests[1].headers["if-none-match"] == '"v1"'
     assert server.requests[1].headers["if-modified-since"] == "Tue, 03 Nov 2026 06:45:00 GMT"
     publisher.etag = '"v2"'
     assert len(client.articles().records) == 1
+
+
+def test_items_that_nobody_stored_are_sent_again(publisher, client, server):
+    publisher.etag = '"v1"'
+    assert len(client.articles().records) == 1
+    assert len(client.articles().records) == 1
+    assert "if-none-match" not in server.requests[1].headers
+
+
+def test_another_process_asks_what_changed_since_too(publisher, client, server, budget, validators):
+    publisher.etag = '"v1"'
+    client.articles()
+    client.confirm()
+    other = RssClient("hankyung", server.url, budget=budget, validators=validators, per_second=1000, now=lambda: NOW)
+    assert other.articles().records == []
+    other.confirm()
+    assert other.articles().records == [], "an unchanged feed is confirmed as it was"
+    other.close()
+    assert [request.headers.get("if-none-match") for request in server.requests] == [None, '"v1"', '"v1"']
 
 
 def test_a_feed_that_failed_is_asked_for_in_full(publisher, client, server):
@@ -221,16 +259,21 @@ def test_a_whole_feed_with_a_mistake_in_it_is_read_as_far_as_it_can_be(publisher
     assert [article.url for article in client.articles().records] == ["https://press.test/1", "https://press.test/2"]
 
 
-def test_what_a_feed_said_counts_only_when_every_feed_of_the_call_answered(publisher, server, budget, clock):
+def test_what_a_feed_said_counts_only_when_every_feed_of_the_call_answered(
+    publisher, server, budget, clock, validators
+):
     feeds = ("/feed/finance", "/feed/economy")
     client = RssClient(
-        "hankyung", server.url, feeds, budget=budget, per_second=1000, now=lambda: NOW, sleep=clock.sleep
-    )
+        "hankyung", server.url, feeds, budget=budget, validators=validators, per_second=1000, now=lambda: NOW,
+        sleep=clock.sleep,
+    )  # fmt: skip
     publisher.etag = '"v1"'
     publisher.faults = [Reply(publisher.body, headers={"etag": '"v1"'}), Reply(b"gone", 404)]
     with pytest.raises(ContractChanged, match="HTTP 404"):
         client.articles()
+    client.confirm()
     assert len(client.articles().records) == 1, "the items of the first feed were lost with the call"
+    client.confirm()
     assert [request.headers.get("if-none-match") for request in server.requests] == [None] * 4
     assert client.articles().records == []
     client.close()

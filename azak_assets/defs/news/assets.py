@@ -17,8 +17,8 @@ from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import SourceFailure
-from azak_assets.sources.records import Article, Batch
-from azak_assets.text.articles import articles_frame, newest_versions, with_first_snippets
+from azak_assets.sources.records import Article, Batch, noted
+from azak_assets.text.articles import articles_frame, newest_versions, repaired, with_first_snippets
 from azak_assets.text.duplicates import fold
 from azak_assets.text.mentions import MentionFinder, mentions_frame
 from azak_assets.warehouse.scope import Scope
@@ -128,10 +128,17 @@ def news(
         raise dg.Failure(f"No news source answered about {window.label}. " + " ".join(text for _, text in states))
 
     results, frames, seen_results, seen_frames, rejects = [], [], [], [], []
+    notes: Counter[str] = Counter()
+    feeds = {feed.source: feed for feed in upstreams.rss}
+    # The current window keeps all it is shown. A closed one keeps to its sessions: the rest of a feed is not stored
+    # then, and has to be sent again to whoever asks next.
+    keeps_all = window.known_until > datetime.now(UTC)
     for source, batches in found.items():
         label = f"{upstreams.source}{source}"
         answers = [articles_frame(batch.records, source, query) for query, batch in batches]
-        articles = _inside(newest_versions(pd.concat([a for a, _ in answers])), window)
+        articles = newest_versions(pd.concat([a for a, _ in answers]))
+        if not keeps_all:
+            articles = _inside(articles, window)
         sightings = pd.concat([s for _, s in answers])
         sightings = sightings[sightings["article_id"].isin(articles["article_id"])].drop_duplicates()
         # The row belongs to the source that showed it first: two sources that word one article differently would
@@ -153,7 +160,11 @@ def news(
         )
         seen_frames.append(sightings.merge(days, on="article_id"))
         seen_results.append(warehouse.append("raw.news_sightings", seen_frames[-1], source=label))
+        if source in feeds and keeps_all:
+            feeds[source].confirm()
         frames.append(articles)
+        notes.update(noted(*(batch.notes for _, batch in batches)))
+        notes["texts decoded wrongly and repaired"] += sum(repaired(batch.records) for _, batch in batches)
         source_rejects = [reject for _, batch in batches for reject in batch.rejects]
         warehouse.quarantine(source_rejects, source=label)
         rejects.extend(source_rejects)
@@ -170,6 +181,7 @@ def news(
         metadata={
             **loaded(total(results), frame, instant="published_at", rejects=rejects, columns=SHOWN),
             "sources": asked,
+            **notes,
         },
     )
     seen = pd.concat(seen_frames, ignore_index=True)
@@ -180,11 +192,7 @@ def news(
 
 
 def _inside(articles: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """The articles that belong to ``window``: a backfill keeps to its sessions, the current window keeps all it is
-    shown.
-    """
-    if window.known_until > datetime.now(UTC):
-        return articles
+    """The articles that belong to the sessions of ``window``."""
     inside = (articles["known_at"] >= window.known_from) & (articles["known_at"] < window.known_until)
     return articles[inside].reset_index(drop=True)
 
