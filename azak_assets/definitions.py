@@ -1,28 +1,23 @@
 """The code location: which modules make up which group, put together into one ``Definitions``.
 
-Add a module to the registry, or a resource; declare nothing here. Loading reads files only: no network, no database.
+Add a folder of `defs`, a job or a resource; declare nothing here. Loading reads files only: no network, no database.
 """
 
-from types import ModuleType
 from typing import Any
 
 import dagster as dg
 
-from azak_assets.defs import schedules
-from azak_assets.defs.disclosures import assets as disclosures
-from azak_assets.defs.forecasts import assets as forecasts
-from azak_assets.defs.market import adjustments
-from azak_assets.defs.market import assets as market
-from azak_assets.defs.market import checks as market_checks
+from azak_assets.defs import (
+    disclosures,
+    forecasts,
+    market,
+    news,
+    reference,
+    retrieval,
+    schedules,
+    scores,
+)
 from azak_assets.defs.marts import assets as marts
-from azak_assets.defs.news import assets as news
-from azak_assets.defs.news import bodies, reddit
-from azak_assets.defs.news import checks as news_checks
-from azak_assets.defs.reference import assets as reference
-from azak_assets.defs.reference import checks as reference_checks
-from azak_assets.defs.retrieval import assets as retrieval
-from azak_assets.defs.retrieval import checks as retrieval_checks
-from azak_assets.defs.scores import assets as scores
 from azak_assets.resources import (
     ChatModelsResource,
     RetrievalResource,
@@ -31,18 +26,10 @@ from azak_assets.resources import (
     is_live,
 )
 
-GROUPS: dict[str, list[ModuleType]] = {
-    "reference": [reference],
-    "market": [market, adjustments],
-    "news": [news, bodies, reddit],
-    "disclosures": [disclosures],
-    "retrieval": [retrieval],
-    "forecasts": [forecasts],
-    "scores": [scores],
-}
+GROUPS = (reference, market, news, disclosures, retrieval, forecasts, scores)
+"""Every module of such a folder is loaded, and the folder's name is the group of its assets."""
 SANDBOX_TAG = {"azak/data": "sandbox"}
 """On every asset outside the live world: nobody may take what the page of an asset shows for the market."""
-CHECKS: list[ModuleType] = [reference_checks, market_checks, news_checks, retrieval_checks]
 
 
 def build_definitions(**overrides: Any) -> dg.Definitions:
@@ -52,12 +39,12 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         "assets": [
             *(
                 asset
-                for group, modules in GROUPS.items()
-                for asset in dg.load_assets_from_modules(modules, group_name=group)
+                for folder in GROUPS
+                for asset in dg.load_assets_from_package_module(folder, group_name=folder.__name__.rpartition(".")[2])
             ),
             *marts.dbt_slices(),
         ],
-        "asset_checks": dg.load_asset_checks_from_modules(CHECKS),
+        "asset_checks": [check for folder in GROUPS for check in dg.load_asset_checks_from_package_module(folder)],
         "jobs": schedules.JOBS,
         "schedules": schedules.SCHEDULES,
         "resources": {
