@@ -34,5 +34,8 @@ def test_only_tables_whose_key_tells_the_day_are_loaded_without_looking_at_other
     assert {name for name, one in SPECS.items() if one.is_day_in_key} == {
         "raw.daily_bars",
         "raw.index_bars",
+        "raw.index_breadth",
+        "raw.investor_flows",
         "raw.minute_bars",
+        "raw.overtime_bars",
     }
