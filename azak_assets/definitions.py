@@ -12,6 +12,7 @@ from azak_assets.defs import schedules
 from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.forecasts import assets as forecasts
 from azak_assets.defs.market import assets as market
+from azak_assets.defs.market import breadth, flows, overtime
 from azak_assets.defs.market import checks as market_checks
 from azak_assets.defs.marts import assets as marts
 from azak_assets.defs.news import assets as news
@@ -31,7 +32,7 @@ from azak_assets.resources import (
 
 GROUPS: dict[str, list[ModuleType]] = {
     "reference": [reference],
-    "market": [market],
+    "market": [market, breadth, flows, overtime],
     "news": [news],
     "disclosures": [disclosures],
     "retrieval": [retrieval],
