@@ -182,7 +182,7 @@ class Upstreams:
 
     @cached_property
     def kis(self) -> "KisClient":
-        """Korea Investment & Securities: bars and master files."""
+        """Korea Investment & Securities: bars, flows and master files."""
         from azak_assets.sources.kis.client import KisClient  # noqa: PLC0415
 
         key, secret = _needed("KIS", kis_app_key=self.settings.kis_app_key, kis_app_secret=self.settings.kis_app_secret)

@@ -5,12 +5,14 @@ and at what the instance has of it (`owed`), and either asks for its partition o
 in the live world and stopped in the sandbox.
 """
 
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.market.flows import flows_are_out
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.defs.owed import PARTITION, made_since, next_owed
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
@@ -21,9 +23,16 @@ REFERENCE = dg.AssetSelection.groups("reference") | dg.AssetSelection.assets(
 )
 TEXT = dg.AssetSelection.groups("news")
 FILINGS = dg.AssetSelection.groups("disclosures")
-AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE
-CORRECTED = dg.AssetSelection.groups("market", "scores", "marts")
-"""What follows from final prices alone: it tells whether a session is there."""
+FLOWS = dg.AssetSelection.assets(["raw", "investor_flows"])
+EVENING = dg.AssetSelection.assets(["raw", "index_bars"], ["raw", "index_breadth"], ["raw", "overtime_bars"])
+"""What is asked for at the end of the after-hours session, indices for the second time."""
+LATE = FLOWS | dg.AssetSelection.assets(["raw", "overtime_bars"])
+"""What is not out ten minutes after the close."""
+AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE - LATE
+CORRECTED = (
+    dg.AssetSelection.groups("market", "scores", "marts") - LATE - dg.AssetSelection.assets(["raw", "index_breadth"])
+)
+"""What follows from final prices alone: it tells whether a session is there. Breadth is told once and never again."""
 STOCKS, DAILY_BARS, EVALUATIONS = (
     dg.AssetKey(path) for path in (["raw", "stocks"], ["raw", "daily_bars"], ["ml", "model_evaluations"])
 )
@@ -50,7 +59,11 @@ corrections_job = dg.define_asset_job(
     CORRECTED,
     description="A session's prices once more, and the marts and scores that follow from them; no model is asked.",
 )
-JOBS = [reference_job, news_job, disclosures_job, close_job, corrections_job]
+flows_job = dg.define_asset_job("flows", FLOWS, description="Who bought and sold in a session.")
+evening_job = dg.define_asset_job(
+    "evening", EVENING, description="A session's indices once more, their breadth, and prices after hours."
+)
+JOBS = [reference_job, news_job, disclosures_job, close_job, corrections_job, flows_job, evening_job]
 
 RUNNING_WHEN_LIVE = dg.DefaultScheduleStatus.RUNNING if is_live() else dg.DefaultScheduleStatus.STOPPED
 KST = "Asia/Seoul"
@@ -178,6 +191,56 @@ def after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
 
 
 @dg.schedule(
+    job=flows_job,
+    cron_schedule="*/10 * * * *",
+    execution_timezone=KST,
+    default_status=RUNNING_WHEN_LIVE,
+    description="Half an hour after each session's close: 16:00, on exam days 17:00. Missed sessions come first.",
+)
+def after_close_flows(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the oldest of the newest sessions whose flows are out and not there."""
+    return _once_out(context, flows_job.name, FLOWS, flows_are_out)
+
+
+@dg.schedule(
+    job=evening_job,
+    cron_schedule="*/10 * * * *",
+    execution_timezone=KST,
+    default_status=RUNNING_WHEN_LIVE,
+    description="18:00 on every session, exam days too: trading after hours was over. Missed sessions come first.",
+)
+def evening(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the oldest of the newest sessions whose after-hours are over and whose evening is not there."""
+    return _once_out(context, evening_job.name, EVENING, krx.after_hours_end)
+
+
+def _once_out(
+    context: dg.ScheduleEvaluationContext,
+    job: str,
+    makes: dg.AssetSelection,
+    out_at: Callable[[krx.Session], datetime],
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the oldest of the newest sessions that is out and not there: once each, one run at a time.
+
+    Which sessions are Azak's is what `after_close` says; today's counts from its own run on, since nobody knows the
+    stocks before the first.
+    """
+    now, _ = _session_now(context)
+    begun = _begun(context.instance)
+    if begun is None:
+        return dg.SkipReason("No session has been asked for yet: `after_close` begins with the first.")
+    owed = next_owed(
+        context.instance,
+        job,
+        makes=makes.resolve(context.repository_def.asset_graph),
+        due={one.day: out_at(one) for one in _settled(now) if out_at(one) <= now and one.day.isoformat() >= begun},
+        one_at_a_time=(job,),
+        now=now,
+    )
+    return dg.SkipReason(owed) if isinstance(owed, str) else _request(job, owed)
+
+
+@dg.schedule(
     job=corrections_job,
     cron_schedule="30 * * * *",
     execution_timezone=KST,
@@ -222,4 +285,4 @@ def before_open(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     return dg.RunRequest(run_key=f"reference {session.day}")
 
 
-SCHEDULES = [news_feed, disclosures_feed, after_close, morning_after, before_open]
+SCHEDULES = [news_feed, disclosures_feed, after_close, after_close_flows, evening, morning_after, before_open]

@@ -4,6 +4,7 @@ Everything public is exported here; other rooms import from `azak_assets.krx` on
 nothing but its own committed files, and knows no upstream, table or asset.
 """
 
+from azak_assets.krx.after_hours import LAST_SINGLE_PRICE_DAY, after_hours_end, has_single_price_session
 from azak_assets.krx.codes import is_stock_code
 from azak_assets.krx.instants import (
     current_or_next_session,
@@ -39,13 +40,16 @@ __all__ = [
     "FIRST_DAY",
     "KST",
     "LAST_DAY",
+    "LAST_SINGLE_PRICE_DAY",
     "Closure",
     "NotASession",
     "OutsideCalendar",
     "PriceLimits",
     "Session",
+    "after_hours_end",
     "count_between",
     "current_or_next_session",
+    "has_single_price_session",
     "is_session",
     "is_stock_code",
     "last_closed_session",

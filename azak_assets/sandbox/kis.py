@@ -21,6 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
+from azak_assets.sandbox.kis_after_close import AfterClose
+from azak_assets.sandbox.kis_fields import RefusedError, Row, change_of, day_of, field_of, stamp
 from azak_assets.sandbox.limits import PerSecond
 from azak_assets.sandbox.world import INDICES, DailyBar, World
 
@@ -42,9 +44,11 @@ _GATEWAY_WORDS = {
     "EGW00201": "초당 거래건수를 초과하였습니다.",
     "EGW00205": "credentials_type이 유효하지 않습니다.(Bearer)",
     "EGW00208": "고객타입이 유효하지 않습니다.",
+    "EGW00213": "모의투자 TR 이 아닙니다.",
 }
 
-Row = dict[str, str]
+#: Services that a paper account does not have.
+LIVE_ONLY = frozenset({"FHKST03010230", "FHPUP02120000", "CTCA0903R"})
 
 # The keys of output1; the first eight of an issue are also those of its minute services.
 _DAILY_HEAD = (
@@ -62,7 +66,10 @@ _INDEX_HEAD = (
 
 
 def _key_refusal(app_key: str, secret: str) -> str | None:
-    """A key is good unless it is empty or starts with `invalid`, so that tests can present a bad one."""
+    """A key is good unless it is empty or starts with `invalid`, so that tests can present a bad one.
+
+    One that starts with `paper` is that of a paper account.
+    """
     if not app_key or app_key.startswith("invalid"):
         return "EGW00103"
     if not secret or secret.startswith("invalid"):
@@ -138,49 +145,12 @@ class Gateway:
         return self._calls.admits(app_key)
 
 
-class RefusedError(Exception):
-    """A business error of a quotation service: HTTP 200 with rt_cd 1."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
 def _failure(code: str, message: str = "", status: int = 500) -> Response:
     return JSONResponse({"rt_cd": "1", "msg_cd": code, "msg1": message or _GATEWAY_WORDS[code]}, status)
 
 
 def _token_failure(code: str) -> Response:
     return JSONResponse({"error_description": _GATEWAY_WORDS[code], "error_code": code}, 403)
-
-
-def _day(query: Mapping[str, str], name: str) -> date:
-    try:
-        return datetime.strptime(query[name], "%Y%m%d").replace(tzinfo=krx.KST).date()
-    except KeyError:
-        raise RefusedError("OPSQ2001", f"ERROR : INPUT FIELD NOT FOUND [{name}]") from None
-    except ValueError:
-        raise RefusedError("OPSQ2001", f"ERROR : INVALID INPUT_FIELD [{name}]") from None
-
-
-def _field(query: Mapping[str, str], name: str, *allowed: str) -> str:
-    value = query.get(name)
-    if value is None:
-        raise RefusedError("OPSQ2001", f"ERROR : INPUT FIELD NOT FOUND [{name}]")
-    if allowed and value not in allowed:
-        raise RefusedError("OPSQ2001", f"ERROR : INVALID {name}")
-    return value
-
-
-def _change(close: float, before: float, form: str) -> tuple[str, str, str]:
-    """Change, its sign code and its percentage against the base; a first bar has none."""
-    change = close - before if before else 0
-    sign = "3" if change == 0 else "2" if change > 0 else "5"
-    return format(change, form), sign, f"{100 * change / before if before else 0:.2f}"
-
-
-def _stamp(day: date) -> str:
-    return f"{day:%Y%m%d}"
 
 
 class Quotations:
@@ -192,11 +162,11 @@ class Quotations:
 
     def daily_bars(self, query: Mapping[str, str]) -> dict[str, Any]:
         """FHKST03010100: at most 100 bars, newest first, counted back from the last day."""
-        _field(query, "FID_COND_MRKT_DIV_CODE", "J", "UN", "NX")
-        _field(query, "FID_PERIOD_DIV_CODE", "D")
-        adjusted = _field(query, "FID_ORG_ADJ_PRC", "0", "1") == "0"
-        code, now = _field(query, "FID_INPUT_ISCD"), self._clock()
-        start, end = _day(query, "FID_INPUT_DATE_1"), _day(query, "FID_INPUT_DATE_2")
+        field_of(query, "FID_COND_MRKT_DIV_CODE", "J", "UN", "NX")
+        field_of(query, "FID_PERIOD_DIV_CODE", "D")
+        adjusted = field_of(query, "FID_ORG_ADJ_PRC", "0", "1") == "0"
+        code, now = field_of(query, "FID_INPUT_ISCD"), self._clock()
+        start, end = day_of(query, "FID_INPUT_DATE_1"), day_of(query, "FID_INPUT_DATE_2")
         bars = self._world.daily_bars(code, start, end, now, adjusted=adjusted)
         return {
             "output1": self._daily_head(code, now),
@@ -214,7 +184,7 @@ class Quotations:
         head |= {"hts_avls": str(issue.market_cap_krw // 100_000_000), "per": "0.00", "eps": "0.00", "pbr": "0.00"}
         if recent:
             bar, before = recent[-1], recent[-2] if len(recent) > 1 else recent[-1]
-            change, sign, percent = _change(bar.close, bar.reference, "d")
+            change, sign, percent = change_of(bar.close, bar.reference, "d")
             limits = krx.price_limits(bar.reference or bar.close, bar.day, issue.market)
             head |= {
                 "prdy_vrss": change, "prdy_vrss_sign": sign, "prdy_ctrt": percent, "stck_prdy_clpr": str(before.close),
@@ -230,14 +200,14 @@ class Quotations:
 
     def index_bars(self, query: Mapping[str, str]) -> dict[str, Any]:
         """FHKUP03500100: at most 50 bars, newest first; volume in thousand shares, turnover in million KRW."""
-        _field(query, "FID_COND_MRKT_DIV_CODE", "U")
-        _field(query, "FID_PERIOD_DIV_CODE", "D")
-        code, now = _field(query, "FID_INPUT_ISCD"), self._clock()
-        start, end = _day(query, "FID_INPUT_DATE_1"), _day(query, "FID_INPUT_DATE_2")
+        field_of(query, "FID_COND_MRKT_DIV_CODE", "U")
+        field_of(query, "FID_PERIOD_DIV_CODE", "D")
+        code, now = field_of(query, "FID_INPUT_ISCD"), self._clock()
+        start, end = day_of(query, "FID_INPUT_DATE_1"), day_of(query, "FID_INPUT_DATE_2")
         bars = self._world.index_bars(code, start, end, now)
         rows = [
             {
-                "stck_bsop_date": _stamp(bar.day), "bstp_nmix_prpr": f"{bar.close:.2f}",
+                "stck_bsop_date": stamp(bar.day), "bstp_nmix_prpr": f"{bar.close:.2f}",
                 "bstp_nmix_oprc": f"{bar.open:.2f}", "bstp_nmix_hgpr": f"{bar.high:.2f}",
                 "bstp_nmix_lwpr": f"{bar.low:.2f}", "acml_vol": str(round(bar.volume / 1000)),
                 "acml_tr_pbmn": str(round(bar.turnover_krw / 1_000_000)), "mod_yn": "N",
@@ -252,7 +222,7 @@ class Quotations:
         if not recent:
             return dict.fromkeys(_INDEX_HEAD, "")
         bar, before = recent[-1], recent[-2] if len(recent) > 1 else recent[-1]
-        change, sign, percent = _change(bar.close, before.close, ".2f")
+        change, sign, percent = change_of(bar.close, before.close, ".2f")
         values = (
             change, sign, percent, f"{before.close:.2f}", str(round(bar.volume / 1000)),
             str(round(bar.turnover_krw / 1_000_000)), INDICES[code], f"{bar.close:.2f}", code,
@@ -268,13 +238,13 @@ class Quotations:
 
     def minutes_past(self, query: Mapping[str, str]) -> dict[str, Any]:
         """FHKST03010230: at most 120 minutes of a day of the last year up to the hour given, newest first."""
-        day, now = _day(query, "FID_INPUT_DATE_1"), self._clock()
+        day, now = day_of(query, "FID_INPUT_DATE_1"), self._clock()
         return self._minutes(query, day, now, PAST_MINUTES)
 
     def _minutes(self, query: Mapping[str, str], day: date, now: datetime, rows: int) -> dict[str, Any]:
-        _field(query, "FID_COND_MRKT_DIV_CODE", "J", "UN", "NX")
-        _field(query, "FID_PW_DATA_INCU_YN", "Y", "N")
-        code, hour = _field(query, "FID_INPUT_ISCD"), _field(query, "FID_INPUT_HOUR_1")
+        field_of(query, "FID_COND_MRKT_DIV_CODE", "J", "UN", "NX")
+        field_of(query, "FID_PW_DATA_INCU_YN", "Y", "N")
+        code, hour = field_of(query, "FID_INPUT_ISCD"), field_of(query, "FID_INPUT_HOUR_1")
         try:
             until = datetime.strptime(hour, "%H%M%S").replace(tzinfo=krx.KST).time()
         except ValueError:
@@ -283,7 +253,7 @@ class Quotations:
         turnovers = accumulate(bar.turnover_krw for bar in bars)
         lines = [
             {
-                "stck_bsop_date": _stamp(day), "stck_cntg_hour": f"{bar.at:%H%M%S}", "stck_prpr": str(bar.close),
+                "stck_bsop_date": stamp(day), "stck_cntg_hour": f"{bar.at:%H%M%S}", "stck_prpr": str(bar.close),
                 "stck_oprc": str(bar.open), "stck_hgpr": str(bar.high), "stck_lwpr": str(bar.low),
                 "cntg_vol": str(bar.volume), "acml_tr_pbmn": str(turnover),
             }
@@ -295,12 +265,12 @@ class Quotations:
 
     def holidays(self, query: Mapping[str, str]) -> dict[str, Any]:
         """CTCA0903R: 24 calendar days from the day given; more are told by msg_cd KIOK0500."""
-        first = _day(query, "BASS_DT")
+        first = day_of(query, "BASS_DT")
         days = [first + timedelta(days=n) for n in range(HOLIDAY_ROWS)]
         known = [day for day in days if krx.FIRST_DAY <= day <= krx.LAST_DAY]
         if known:
             return {
-                "ctx_area_nk": f"{_stamp(known[-1]):<20}", "ctx_area_fk": f"{_stamp(first):<20}",
+                "ctx_area_nk": f"{stamp(known[-1]):<20}", "ctx_area_fk": f"{stamp(first):<20}",
                 "output": [_holiday_row(day) for day in known], "msg_cd": "KIOK0500", "msg1": "조회가 계속됩니다.",
             }  # fmt: skip
         end = {"ctx_area_nk": " " * 20, "ctx_area_fk": " " * 20}
@@ -308,9 +278,9 @@ class Quotations:
 
 
 def _daily_row(bar: DailyBar) -> Row:
-    change, sign, _ = _change(bar.close, bar.reference, "d")
+    change, sign, _ = change_of(bar.close, bar.reference, "d")
     return {
-        "stck_bsop_date": _stamp(bar.day), "stck_clpr": str(bar.close), "stck_oprc": str(bar.open),
+        "stck_bsop_date": stamp(bar.day), "stck_clpr": str(bar.close), "stck_oprc": str(bar.open),
         "stck_hgpr": str(bar.high), "stck_lwpr": str(bar.low), "acml_vol": str(bar.volume),
         "acml_tr_pbmn": str(bar.turnover_krw), "flng_cls_code": "00", "prtt_rate": f"{bar.ratio:.2f}",
         "mod_yn": "Y" if bar.volume == 0 else "N", "prdy_vrss_sign": sign, "prdy_vrss": change,
@@ -323,7 +293,7 @@ def _holiday_row(day: date) -> Row:
     # The exchange's own year-end closure is a working day for banks and brokers (official sample, 2022-12-30).
     is_bank_day = is_open or (not is_weekend and (day.month, day.day) >= (12, 29))
     return {
-        "bass_dt": _stamp(day), "wday_dvsn_cd": f"0{day.isoweekday() % 7 + 1}", "bzdy_yn": "NY"[is_bank_day],
+        "bass_dt": stamp(day), "wday_dvsn_cd": f"0{day.isoweekday() % 7 + 1}", "bzdy_yn": "NY"[is_bank_day],
         "tr_day_yn": "Y", "opnd_yn": "NY"[is_open], "sttl_day_yn": "NY"[is_open],
     }  # fmt: skip
 
@@ -334,13 +304,16 @@ class Endpoints:
     def __init__(self, world: World, gateway: Gateway, clock: Callable[[], datetime]) -> None:
         self._gateway = gateway
         self._clock = clock
-        quotations = Quotations(world, clock)
+        quotations, after_close = Quotations(world, clock), AfterClose(world, clock)
         self._services: dict[str, tuple[str, Callable[[Mapping[str, str]], dict[str, Any]]]] = {
             "inquire-daily-itemchartprice": ("FHKST03010100", quotations.daily_bars),
             "inquire-time-itemchartprice": ("FHKST03010200", quotations.minutes_today),
             "inquire-time-dailychartprice": ("FHKST03010230", quotations.minutes_past),
             "inquire-daily-indexchartprice": ("FHKUP03500100", quotations.index_bars),
             "chk-holiday": ("CTCA0903R", quotations.holidays),
+            "inquire-investor": ("FHKST01010900", after_close.investors),
+            "inquire-daily-overtimeprice": ("FHPST02320000", after_close.overtime),
+            "inquire-index-daily-price": ("FHPUP02120000", after_close.index_table),
         }
 
     async def token(self, request: Request) -> Response:
@@ -400,6 +373,8 @@ class Endpoints:
             return _failure("OPSQ0002", "없는 서비스 코드 입니다.", 200)
         if request.headers.get("tr_id") != tr_id:
             return _failure("OPSQ9999", f"ERROR : TR_ID [{request.headers.get('tr_id', '')}]", 200)
+        if tr_id in LIVE_ONLY and request.headers["appkey"].startswith("paper"):
+            return _failure("EGW00213")
         query = {name.upper(): text for name, text in request.query_params.items()}
         try:
             body = await run_in_threadpool(answer, query)

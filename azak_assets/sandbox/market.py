@@ -26,6 +26,7 @@ NEWCOMER_ON = date(2026, 10, 28)
 SPLIT_ON = date(2026, 11, 9)
 DELISTED_AFTER = date(2026, 11, 11)
 SPLIT = 5
+SECTOR_LEVEL = 1000.0
 AUCTION = timedelta(minutes=10)
 
 _BANDS = np.array([2_000, 5_000, 20_000, 50_000, 200_000, 500_000])
@@ -39,13 +40,14 @@ def _tick(price: Floats | Ints) -> Ints:
     return _TICKS[np.searchsorted(_BANDS, price, side="right")]
 
 
-def _on_grid(price: Floats | Ints) -> Ints:
+def on_grid(price: Floats | Ints) -> Ints:
     """The nearest price on the tick grid (the grid of 2023-01-25, older than the first session)."""
     tick = _tick(price)
     return (np.floor(price / tick + 0.5) * tick).astype(np.int64)
 
 
-def _limits(base: Ints, percent: Ints) -> tuple[Ints, Ints]:
+def price_limits(base: Ints, percent: Ints) -> tuple[Ints, Ints]:
+    """The lowest and highest price on the grid within so many percent of each base."""
     tick = _tick(base)
     move = base * percent // 100 // tick * tick
     upper = base + move
@@ -119,7 +121,9 @@ class Market:
         self.volume, self.turnover, self.reference = (np.zeros(shape, np.int64) for _ in range(3))
         self.shares = np.tile(np.array([issuer.shares for issuer in self.issuers], np.int64), (len(self.days), 1))
         self._draw()
-        self._indices = self._draw_indices()
+        self._members = self._choose_members()
+        levels = {"0001": 2650.0, "1001": 870.0, "2001": 355.0}
+        self._indices = {code: self._chain(self._members[code], level) for code, level in levels.items()}
 
     # --- daily bars -----------------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ class Market:
         first = np.array([self.position.get(issuer.listed_on, 0) for issuer in issuers])
         last = np.array([self.position[i.delisted_after] if i.delisted_after else len(self.days) for i in issuers])
         split = np.array([self.position[i.split_on] if i.split_on else -1 for i in issuers])
-        close = _on_grid(np.array([issuer.price for issuer in issuers], np.float64))
+        close = on_grid(np.array([issuer.price for issuer in issuers], np.float64))
         halted_until = np.zeros(len(issuers), np.int64)
         returns, crowds = _Returns(self.seed, issuers), _Crowds(self.seed, self.shares[0], percent)
         for index, day in enumerate(self.days):
@@ -143,7 +147,7 @@ class Market:
 
             # The exchange halts a share for three sessions before it comes back in smaller pieces.
             splits = split == index
-            reference = np.where(splits, _on_grid(close / SPLIT), close)
+            reference = np.where(splits, on_grid(close / SPLIT), close)
             self.shares[index:, splits] *= SPLIT
             crowds.quiet = np.where(splits, crowds.quiet * SPLIT, crowds.quiet)
             halted_until = np.where(split - 3 == index, split, halted_until)
@@ -151,14 +155,14 @@ class Market:
             halted_until = np.where(starts_halt, index + 2 + (uniform[1] * 7).astype(np.int64), halted_until)
             trades = is_listed & (halted_until <= index)
 
-            lower, upper = _limits(reference, percent)
+            lower, upper = price_limits(reference, percent)
             opening = 0.35 * quiet + 0.8 * shock + 0.002 * returns.volatility * normal[1]
-            open_ = np.clip(_on_grid(reference * np.exp(opening)), lower, upper)
-            ending = np.clip(_on_grid(reference * np.exp(quiet + shock)), lower, upper)
+            open_ = np.clip(on_grid(reference * np.exp(opening)), lower, upper)
+            ending = np.clip(on_grid(reference * np.exp(quiet + shock)), lower, upper)
             spread = 0.006 * returns.volatility * np.sqrt(returns.own_variance)
             outer, inner = np.maximum(open_, ending), np.minimum(open_, ending)
-            high = np.clip(np.maximum(_on_grid(outer * np.exp(spread * np.abs(normal[2]))), outer), lower, upper)
-            low = np.clip(np.minimum(_on_grid(inner * np.exp(-spread * np.abs(normal[3]))), inner), lower, upper)
+            high = np.clip(np.maximum(on_grid(outer * np.exp(spread * np.abs(normal[2]))), outer), lower, upper)
+            low = np.clip(np.minimum(on_grid(inner * np.exp(-spread * np.abs(normal[3]))), inner), lower, upper)
             volume = crowds.draw(normal[4], quiet + shock)
             average = (open_ + high + low + 3 * ending) / 6
 
@@ -189,7 +193,8 @@ class Market:
 
     # --- indices --------------------------------------------------------------------------------------------------
 
-    def _draw_indices(self) -> dict[str, list[IndexBar]]:
+    def _choose_members(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Who belongs to which index of the market, by session."""
         markets = np.array([issuer.market for issuer in self.issuers])
         values = self.close * self.shares
         january = [index for index, day in enumerate(self.days) if index == 0 or day.year != self.days[index - 1].year]
@@ -201,8 +206,14 @@ class Market:
             at = np.where(markets == "KOSPI", values[max(start - 1, 0)], -1)
             members["2001"][start:] = False
             members["2001"][start:, np.argsort(-at, kind="stable")[:60]] = True
-        levels = {"0001": 2650.0, "1001": 870.0, "2001": 355.0}
-        return {code: self._chain(members[code], level) for code, level in levels.items()}
+        return members
+
+    def members(self, code: str) -> npt.NDArray[np.bool_]:
+        """Who belongs to an index, by session: of a sector, the issues of KOSPI that carry its code."""
+        if code not in self._members:
+            of_sector = np.array([issuer.market == "KOSPI" and issuer.sector == code for issuer in self.issuers])
+            self._members[code] = np.tile(of_sector, (len(self.days), 1))
+        return self._members[code]
 
     def _chain(self, members: npt.NDArray[np.bool_], level: float) -> list[IndexBar]:
         """A value-weighted index: each session's change is that of the members against their base prices."""
@@ -251,7 +262,9 @@ class Market:
         )
 
     def index_bar(self, code: str, index: int) -> IndexBar:
-        """The finished bar of an index."""
+        """The finished bar of an index; a sector's are made when first asked for, which few do."""
+        if code not in self._indices:
+            self._indices[code] = self._chain(self.members(code), SECTOR_LEVEL)
         return self._indices[code][index]
 
     def minutes(self, index: int, number: int) -> list[MinuteBar]:
@@ -276,8 +289,8 @@ class Market:
         high, low = int(self.high[index, number]), int(self.low[index, number])
         path = self._path(rng, index, number, len(at))
         opens, closes = path[:-1].copy(), path[1:]
-        tops = np.minimum(_on_grid(np.maximum(opens, closes) + rng.integers(0, 2, len(at)) * _tick(opens)), high)
-        bottoms = np.maximum(_on_grid(np.minimum(opens, closes) - rng.integers(0, 2, len(at)) * _tick(opens)), low)
+        tops = np.minimum(on_grid(np.maximum(opens, closes) + rng.integers(0, 2, len(at)) * _tick(opens)), high)
+        bottoms = np.maximum(on_grid(np.minimum(opens, closes) - rng.integers(0, 2, len(at)) * _tick(opens)), low)
         if shares[-1]:
             opens[-1] = tops[-1] = bottoms[-1] = closes[-1]
         # The last bar of the path may be the auction, which has one price: the extremes are touched before it.
@@ -307,7 +320,7 @@ class Market:
         bridge = (walk - steps * walk[-1]) * np.log(high / low) / 1.3
         path = np.exp(np.log(open_) + steps * np.log(close / open_) + bridge)
         # An odd limit price is off the grid of its neighbours; the ends are kept as they are.
-        path = np.clip(_on_grid(np.clip(path, low, high)), low, high).astype(np.int64)
+        path = np.clip(on_grid(np.clip(path, low, high)), low, high).astype(np.int64)
         path[0], path[-1] = int(open_), int(close)
         return path
 

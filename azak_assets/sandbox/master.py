@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from azak_assets.sandbox.world import Issue, World
+from azak_assets.sandbox.world import INDICES, Issue, World
 
 _HEAD = "short_code:9 isin:12 name:40 group:2 "
 _TAIL = (
@@ -43,13 +43,8 @@ LAYOUTS = {
     "KONEX": _HEAD + _TAIL + _ACCOUNTS + _CREDIT,
 }  # fmt: skip
 
-#: Industry index codes and names as `idxcode.mst` lists them (the first digit of a code is the market's).
-SECTORS = {
-    "0005": "음식료품", "0006": "섬유의복", "0008": "화학", "0009": "의약품", "0011": "철강금속", "0012": "기계",
-    "0013": "전기전자", "0014": "의료정밀", "0015": "운수장비", "0016": "유통업", "0017": "전기가스업",
-    "0018": "건설업", "0019": "운수창고업", "0020": "통신업", "0021": "금융업", "0026": "서비스업",
-}  # fmt: skip
-_INDEX_NAMES = {"0001": "종합", "0002": "대형주", "1001": "KOSDAQ", "2001": "KOSPI200"} | SECTORS
+#: What `idxcode.mst` lists; the first digit of a code is the market's.
+_INDEX_NAMES = dict(sorted((INDICES | {"0002": "대형주"}).items()))
 
 
 def _fields(issue: Issue) -> dict[str, str]:

@@ -16,8 +16,7 @@ import numpy as np
 from azak_assets import krx
 from azak_assets.sandbox.companies import GROUPS, PLAIN_WORDS
 from azak_assets.sandbox.market import FIRST_SESSION, Market
-from azak_assets.sandbox.master import SECTORS
-from azak_assets.sandbox.world import Article, terms_of
+from azak_assets.sandbox.world import SECTORS, Article, terms_of
 
 
 @dataclass(frozen=True, slots=True)

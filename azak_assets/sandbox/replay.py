@@ -1,8 +1,8 @@
 """The recorded world: serves a folder of recorded market data, headlines and filings as the upstreams would have.
 
 Reading and checking of recorded files belongs here, and what a recorded file cannot say stays unsaid: no minute bars,
-no corporate actions, no feeds. Wire formats do not belong here. Every file is checked when the world is opened, so that
-a damaged record is one sentence at the start instead of a wrong answer later.
+no corporate actions, no flows, no feeds. Wire formats do not belong here. Every file is checked when the world is
+opened, so that a damaged record is one sentence at the start instead of a wrong answer later.
 
 Layout (any file may be missing; its feed is then absent from `feeds`):
 `daily_bars.csv.gz`, `index_bars_*.csv`, `news.csv`, `disclosures_*.csv`, and `corp_codes*.csv` here or one level up.
@@ -23,14 +23,17 @@ from typing import cast
 from azak_assets import krx
 from azak_assets.sandbox.world import (
     Article,
+    Breadth,
     Company,
     DailyBar,
     Filing,
     IndexBar,
+    InvestorFlow,
     Issue,
     Market,
     MinuteBar,
     Post,
+    OvertimeBar,
     isin_of,
     terms_of,
 )
@@ -209,6 +212,18 @@ class ReplayWorld:
     def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:  # noqa: ARG002
         """Nothing: minutes are not recorded."""
         return []
+
+    def investor_flows(self, code: str, start: date, end: date, now: datetime) -> Sequence[InvestorFlow]:  # noqa: ARG002
+        """Nothing: who bought and sold is not recorded."""
+        return []
+
+    def overtime_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[OvertimeBar]:  # noqa: ARG002
+        """Nothing: single prices after hours are not recorded."""
+        return []
+
+    def breadth(self, code: str, now: datetime) -> Breadth | None:  # noqa: ARG002
+        """Nothing: risers and fallers are not recorded."""
+        return None
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:  # noqa: ARG002
         """Recorded rows, repeats included, as a search lists an article again under another address.

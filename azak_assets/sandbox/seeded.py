@@ -4,12 +4,14 @@ Only the clock belongs here. What happens is drawn by `market`, `news` and `fili
 what of it could be known by `now`, the unfinished bar of a running session included.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from azak_assets import krx
 from azak_assets.krx import universe
+from azak_assets.sandbox.after_close import AfterClose
 from azak_assets.sandbox.filings import Registry
 from azak_assets.sandbox.forum import Forum
 from azak_assets.sandbox.market import AUCTION, FIRST_SESSION, Market
@@ -17,17 +19,22 @@ from azak_assets.sandbox.news import Newsroom
 from azak_assets.sandbox.world import (
     INDICES,
     Article,
+    Breadth,
     Company,
     DailyBar,
     Filing,
     IndexBar,
+    InvestorFlow,
     Issue,
     MinuteBar,
+    OvertimeBar,
     Post,
     isin_of,
 )
 
 MINUTE = timedelta(minutes=1)
+FLOWS_AFTER = timedelta(minutes=30)
+"""So long after a close it is known who bought and sold."""
 FOLLOWED_FOR = timedelta(days=7)
 """Whoever asks for past minutes took the tiers from the master files up to so long ago: they are read once a week."""
 MASTER_CAP_UNIT = 100_000_000
@@ -42,13 +49,14 @@ class SeededWorld:
 
     first_day = FIRST_SESSION
     feeds = (
-        "master", "daily_bars", "index_bars", "minute_bars", "news", "rss", "disclosures", "corp_codes", "holidays",
-        "reddit", "article_pages", "llm",
+        "master", "daily_bars", "index_bars", "minute_bars", "investor_flows", "overtime_bars", "index_breadth", "news",
+        "rss", "disclosures", "corp_codes", "holidays", "reddit", "article_pages", "llm",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
         self.name = f"seed:{seed}"
         self._market = Market(seed)
+        self._after_close = AfterClose(self._market)
         self._newsroom = Newsroom(self._market)
         self._registry = Registry(self._market)
         self._forum = Forum(self._market)
@@ -143,7 +151,7 @@ class SeededWorld:
 
     def index_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[IndexBar]:
         """Finished bars inside [start, end]; while a session runs, one that goes straight from open to close."""
-        if code not in INDICES:
+        if code not in INDICES or not self._market.members(code).any():
             return []
         market, finished = self._market, self._finished(now)
         bars = [market.index_bar(code, index) for index in range(finished) if start <= market.days[index] <= end]
@@ -156,6 +164,46 @@ class SeededWorld:
             volume, turnover = int(whole.volume * share), int(whole.turnover_krw * share)
             bars.append(IndexBar(whole.day, whole.open, high, low, level, volume, turnover))
         return bars
+
+    def investor_flows(self, code: str, start: date, end: date, now: datetime) -> Sequence[InvestorFlow]:
+        """Who bought and sold; half an hour after a close it is known, before that its session is there without."""
+        number, finished = self._market.number.get(code), self._finished(now)
+        if number is None:
+            return []
+        days, sessions = self._market.days, self._market.sessions
+        found = []
+        for index in range(bisect_left(days, start), min(bisect_right(days, end), finished)):
+            flow = self._after_close.flow(index, number)
+            if flow is not None and sessions[index].close_at + FLOWS_AFTER > now:
+                flow = replace(flow, retail=None, foreign=None, institution=None)
+            found.append(flow)
+        if start <= now.astimezone(krx.KST).date() <= end:
+            bar = self._unfinished(finished, number, now)
+            if bar is not None:
+                found.append(InvestorFlow(bar.day, bar.close, bar.reference, None, None, None))
+        return [flow for flow in found if flow is not None]
+
+    def overtime_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[OvertimeBar]:
+        """Single prices after the sessions whose after-hours are over."""
+        number, finished = self._market.number.get(code), self._finished(now)
+        if number is None:
+            return []
+        days = self._market.days
+        over = [
+            self._after_close.overtime(index, number)
+            for index in range(bisect_left(days, start), min(bisect_right(days, end), finished))
+            if krx.after_hours_end(self._market.sessions[index]) <= now
+        ]
+        return [bar for bar in over if bar is not None]
+
+    def breadth(self, code: str, now: datetime) -> Breadth | None:
+        """Risers and fallers of the newest session; of a running one by the first prices."""
+        if code not in INDICES:
+            return None
+        finished = self._finished(now)
+        if self._is_running(finished, now):
+            return self._after_close.breadth(code, finished, at_open=True)
+        return self._after_close.breadth(code, finished - 1, at_open=False)
 
     def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:
         """The finished minutes of a session; of a past one only for the issues that the tier rule gives minute bars.

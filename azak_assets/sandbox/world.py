@@ -12,8 +12,15 @@ from typing import Literal, Protocol
 
 Market = Literal["KOSPI", "KOSDAQ", "KONEX"]
 
+#: Industry indices of KOSPI as `idxcode.mst` lists them (the first digit of a code is the market's).
+SECTORS = {
+    "0005": "음식료품", "0006": "섬유의복", "0008": "화학", "0009": "의약품", "0011": "철강금속", "0012": "기계",
+    "0013": "전기전자", "0014": "의료정밀", "0015": "운수장비", "0016": "유통업", "0017": "전기가스업",
+    "0018": "건설업", "0019": "운수창고업", "0020": "통신업", "0021": "금융업", "0026": "서비스업",
+}  # fmt: skip
+
 #: The index codes KIS uses, with the names its index service answers.
-INDICES = {"0001": "종합", "1001": "KOSDAQ", "2001": "KOSPI200"}
+INDICES = {"0001": "종합", "1001": "KOSDAQ", "2001": "KOSPI200"} | SECTORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,55 @@ class MinuteBar:
     close: int
     volume: int
     turnover_krw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one group of investors bought and sold of an issue in a session: shares and KRW."""
+
+    bought: int
+    sold: int
+    bought_krw: int
+    sold_krw: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvestorFlow:
+    """Who bought and sold an issue in a session, with its close and base price; the sides are None until published."""
+
+    day: date
+    close: int
+    reference: int
+    retail: Side | None
+    foreign: Side | None
+    institution: Side | None
+
+
+@dataclass(frozen=True, slots=True)
+class OvertimeBar:
+    """Single-price trading after a session: the last price (0 without a trade), shares, KRW.
+
+    `close`, `reference` and `day_volume` are of the session itself.
+    """
+
+    day: date
+    price: int
+    volume: int
+    turnover_krw: int
+    close: int
+    reference: int
+    day_volume: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breadth:
+    """How many issues of an index rose, fell and stood still, and how many are at a limit (counted twice)."""
+
+    advancers: int
+    decliners: int
+    unchanged: int
+    upper_limit: int
+    lower_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +239,15 @@ class World(Protocol):
 
     def index_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[IndexBar]:
         """Bars of one of INDICES inside [start, end]."""
+
+    def investor_flows(self, code: str, start: date, end: date, now: datetime) -> Sequence[InvestorFlow]:
+        """Who bought and sold inside [start, end]; a session whose figures are not out is there without them."""
+
+    def overtime_bars(self, code: str, start: date, end: date, now: datetime) -> Sequence[OvertimeBar]:
+        """Single prices after the sessions inside [start, end]."""
+
+    def breadth(self, code: str, now: datetime) -> Breadth | None:
+        """Risers and fallers of one of INDICES in its newest session, the running one included."""
 
     def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:
         """The finished minutes of `day`; a past day is kept for the issues whose past minutes are recorded."""

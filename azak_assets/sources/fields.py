@@ -85,14 +85,27 @@ def whole(row: Row, field: str, *, minimum: int = 0) -> int:
     return int(found[1])
 
 
-def positive_decimal(row: Row, field: str) -> float:
-    """The field as a number above zero, written with ASCII digits and a point."""
+def scaled(row: Row, field: str, unit: int, *, minimum: int = 0) -> int:
+    """The field, published in units of `unit`, as a whole number of single ones; `minimum` counts units."""
+    number = whole(row, field, minimum=minimum) * unit
+    if not -(2**63) < number < 2**63:
+        raise Refused(field, row[field], f"times {unit} is outside what a column holds")
+    return number
+
+
+def decimal(row: Row, field: str) -> float:
+    """The field as a number, written with ASCII digits and a point; it may be negative."""
     value = text(row, field)
     if not _DECIMAL.fullmatch(value):
         raise Refused(field, value, "is not a number")
-    number = float(value)
+    return float(value)
+
+
+def positive_decimal(row: Row, field: str) -> float:
+    """The field as a number above zero, written with ASCII digits and a point."""
+    number = decimal(row, field)
     if number <= 0:
-        raise Refused(field, value, "is not a positive number")
+        raise Refused(field, text(row, field), "is not a positive number")
     return number
 
 

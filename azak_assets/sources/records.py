@@ -80,6 +80,71 @@ class MinuteBar:
 
 
 @dataclass(frozen=True, slots=True)
+class InvestorFlow:
+    """What retail investors, foreigners and institutions bought and sold of one stock in one session, shares and KRW.
+
+    Net is bought minus sold. The three do not add up to zero: other corporations are missing. KRW are published in
+    millions. `known_at` is nominal: the session's close + 30 minutes.
+    """
+
+    stock_code: str
+    trade_date: date
+    retail_net_shares: int
+    retail_bought_shares: int
+    retail_sold_shares: int
+    retail_net_krw: int
+    retail_bought_krw: int
+    retail_sold_krw: int
+    foreign_net_shares: int
+    foreign_bought_shares: int
+    foreign_sold_shares: int
+    foreign_net_krw: int
+    foreign_bought_krw: int
+    foreign_sold_krw: int
+    institution_net_shares: int
+    institution_bought_shares: int
+    institution_sold_shares: int
+    institution_net_krw: int
+    institution_bought_krw: int
+    institution_sold_krw: int
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OvertimeBar:
+    """One stock after the hours of one session, at single prices: KRW and shares; `close` is None without a trade.
+
+    `regular_close` is the session's own close, which limits the price to ±10 %. `known_at` is 18:00 KST of the day.
+    """
+
+    stock_code: str
+    trade_date: date
+    close: int | None
+    volume: int
+    turnover_krw: int
+    regular_close: int
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBreadth:
+    """How many issues of an index rose, fell and stood still in one session, and how many ended at a limit.
+
+    As published; whether those at a limit are among those that rose or fell is not documented. `known_at` is nominal:
+    the session's close + 10 minutes.
+    """
+
+    index_code: str
+    trade_date: date
+    advancers: int
+    decliners: int
+    unchanged: int
+    upper_limit: int
+    lower_limit: int
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MarketDay:
     """One calendar day as the broker sees it, and whether the exchange trades on it."""
 

@@ -126,6 +126,7 @@ def _known_at(rule: str) -> Make:
 
 TRADING_DAY: Final = "Session the row belongs to (its partition), a KST date; fixed when the row was first written"
 TRADABLE_SESSION: Final = "First session that closes after known_at, a KST date: returns and scores start there"
+CLOSE_PLUS_30: Final = "the session's close + 30 minutes, observed_at for later versions"
 CLOSE_PLUS_10: Final = "the session's close + 10 minutes, observed_at for later versions"
 ARTICLES_OWN: Final = "that of the article, observed_at for later versions"
 
@@ -297,11 +298,15 @@ adjustment_factors = _table(
     known_at="nominal",
 )
 
+INDEX_CODE: Final = (
+    "The broker's four-digit index code: 0001 KOSPI, 1001 KOSDAQ, 2001 KOSPI200, or a sector of raw.stocks"
+)
+
 index_bars = _table(
     "raw.index_bars",
-    "Daily bars of market indices, one row an index and session",
+    "Daily bars of market and sector indices, one row an index and session",
     [
-        _col("index_code", TEXT, "The broker's four-digit index code: 0001 KOSPI, 1001 KOSDAQ, 2001 KOSPI200"),
+        _col("index_code", TEXT, INDEX_CODE),
         _col("trade_date", DAY, "Session, a KST date"),
         _col("open", DOUBLE, "Opening level, points"),
         _col("high", DOUBLE, "Highest level, points"),
@@ -314,6 +319,73 @@ index_bars = _table(
     key=("index_code", "trade_date"),
     day="trade_date",
     entity="index_code",
+    known_at="nominal",
+)
+
+index_breadth = _table(
+    "raw.index_breadth",
+    "Risers and fallers of market and sector indices, one row an index and session",
+    [
+        _col("index_code", TEXT, INDEX_CODE),
+        _col("trade_date", DAY, "Session, a KST date"),
+        _col("advancers", BIG, "Issues that rose; whether those at their upper limit are among them is not documented"),
+        _col("decliners", BIG, "Issues that fell; whether those at their lower limit are among them is not documented"),
+        _col("unchanged", BIG, "Issues that stood still"),
+        _col("upper_limit", BIG, "Issues at their upper limit"),
+        _col("lower_limit", BIG, "Issues at their lower limit"),
+        _known_at(CLOSE_PLUS_10),
+    ],
+    key=("index_code", "trade_date"),
+    day="trade_date",
+    entity="index_code",
+    known_at="nominal",
+)
+
+
+def _flows_of(name: str, who: str) -> list[Make]:
+    krw = "KRW; published in millions, so the last digits are zeros"
+    return [
+        _col(f"{name}_net_shares", BIG, f"Shares that {who} bought minus those they sold"),
+        _col(f"{name}_bought_shares", BIG, f"Shares that {who} bought"),
+        _col(f"{name}_sold_shares", BIG, f"Shares that {who} sold"),
+        _col(f"{name}_net_krw", BIG, f"Value of what {who} bought minus what they sold, {krw}"),
+        _col(f"{name}_bought_krw", BIG, f"Value of what {who} bought, {krw}"),
+        _col(f"{name}_sold_krw", BIG, f"Value of what {who} sold, {krw}"),
+    ]
+
+
+investor_flows = _table(
+    "raw.investor_flows",
+    "Who bought and sold, one row a stock and session; the groups do not add up to zero: other corporations lack",
+    [
+        _col("stock_code", TEXT, "Six-character short code"),
+        _col("trade_date", DAY, "Session, a KST date"),
+        *_flows_of("retail", "retail investors"),
+        *_flows_of("foreign", "foreigners, registered and others,"),
+        *_flows_of("institution", "domestic institutions"),
+        _known_at(CLOSE_PLUS_30),
+    ],
+    key=("stock_code", "trade_date"),
+    day="trade_date",
+    entity="stock_code",
+    known_at="nominal",
+)
+
+overtime_bars = _table(
+    "raw.overtime_bars",
+    "Single-price trading after hours, one row a stock and session; there was none since 2026-09-14",
+    [
+        _col("stock_code", TEXT, "Six-character short code"),
+        _col("trade_date", DAY, "Session that it followed, a KST date"),
+        _col("close", BIG, "Last single price, KRW; NULL where nothing was traded", null=True),
+        _col("volume", BIG, "Shares traded after hours alone"),
+        _col("turnover_krw", BIG, "Value traded after hours alone, KRW"),
+        _col("regular_close", BIG, "Close of the session, KRW, from which the single prices may differ by 10 %"),
+        _known_at("18:00 KST of the session, also on exam days; observed_at for later versions"),
+    ],
+    key=("stock_code", "trade_date"),
+    day="trade_date",
+    entity="stock_code",
     known_at="nominal",
 )
 

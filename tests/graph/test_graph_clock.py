@@ -359,3 +359,70 @@ def test_corrections_of_the_evening_do_not_stand_for_those_of_the_morning(runnin
         running.end(by_hand, True)
     running.run("2026-09-22 07:30", "2026-09-22 08:00")
     assert of("corrections", running) == [("2026-09-21", "2026-09-22 07:30")]
+
+
+# --- the evening: flows half an hour after the close, indices and after-hours at six ---------------------------------
+
+AFTERNOON = ["15:40", "15:50", "16:00", "16:10", "16:40", "17:00", "17:10", "17:50", "18:00", "18:10", "20:00"]
+
+
+@pytest.fixture
+def evenings(running: Daemon) -> Daemon:
+    """The schedules of the evening run too."""
+    running.start("2026-09-21 00:00", "after_close_flows", "evening")
+    with freeze_time(at("2026-09-19 12:00")):
+        for job in ("flows", "evening"):
+            done = create_run_for_test(running.instance, job_name=job, tags={"dagster/partition": "2026-09-18"})
+            running.end(done, True)
+    return running
+
+
+def spend(daemon: Daemon, *days: str) -> None:
+    for day in days:
+        for time in AFTERNOON:
+            daemon.tick(at(f"{day} {time}"))
+
+
+def test_flows_are_asked_for_once_after_half_an_hour_and_indices_again_at_six(evenings: Daemon) -> None:
+    spend(evenings, "2026-09-22", "2026-09-23", "2026-09-24", "2026-09-28")  # from the eve of Chuseok over it
+    sessions = ["2026-09-21", "2026-09-22", "2026-09-23", "2026-09-28"]
+    caught_up = [(sessions[0], "2026-09-22 15:40")]
+    assert of("flows", evenings) == caught_up + [(day, f"{day} 16:00") for day in sessions[1:]]
+    assert of("evening", evenings) == caught_up + [(day, f"{day} 18:00") for day in sessions[1:]]
+    late = {dg.AssetKey(["raw", name]) for name in ("investor_flows", "overtime_bars")}
+    for job in ("after_close", "corrections"):
+        assert not late & evenings.assets_of_job(job), job
+    breadth = dg.AssetKey(["raw", "index_breadth"])
+    assert breadth in evenings.assets_of_job("after_close")
+    assert breadth not in evenings.assets_of_job("corrections"), "it is told once"
+
+
+def test_on_an_exam_day_flows_come_an_hour_later_and_the_after_hours_end_at_six_all_the_same(
+    daemon: Daemon,
+) -> None:
+    with freeze_time(at("2026-11-18 20:00")):
+        for job in ("after_close", "flows", "evening"):
+            daemon.materialize("2026-11-18", daemon.assets_of_job(job))
+    daemon.start("2026-11-19 00:00", "after_close", "after_close_flows", "evening")
+    spend(daemon, "2026-11-19")
+    assert daemon.launched == [
+        ("after_close", "2026-11-19", "2026-11-19 16:40"),
+        ("flows", "2026-11-19", "2026-11-19 17:00"),
+        ("evening", "2026-11-19", "2026-11-19 18:00"),
+    ]
+
+
+def test_flows_that_were_made_before_they_were_out_do_not_count(evenings: Daemon) -> None:
+    """`azak run` at a quarter to four leaves a green partition that says it is not out yet."""
+    with freeze_time(at("2026-09-21 15:45")):
+        evenings.materialize("2026-09-21", evenings.assets_of_job("flows") | evenings.assets_of_job("evening"))
+    spend(evenings, "2026-09-21")
+    assert of("flows", evenings) == [("2026-09-21", "2026-09-21 16:00")]
+    assert of("evening", evenings) == [("2026-09-21", "2026-09-21 18:00")]
+
+
+def test_the_evening_of_an_empty_database_waits_for_the_first_session(daemon: Daemon) -> None:
+    daemon.start("2026-09-21 00:00", "after_close_flows", "evening")
+    daemon.run("2026-09-21 17:50", "2026-09-21 18:10")
+    assert daemon.launched == []
+    assert "`after_close` begins with the first" in daemon.skipped("evening")

@@ -23,7 +23,14 @@ from azak_assets.sources.records import Reject
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
-MARKET = ["raw.daily_bars", "raw.index_bars", "raw.minute_bars"]
+MARKET = [
+    "raw.daily_bars",
+    "raw.index_bars",
+    "raw.index_breadth",
+    "raw.investor_flows",
+    "raw.minute_bars",
+    "raw.overtime_bars",
+]
 
 
 def at(text: str) -> datetime:
@@ -73,7 +80,7 @@ def test_a_range_that_ends_in_a_session_without_final_bars_is_refused_whole() ->
 @pytest.fixture
 def stopped_clock(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Stops the clock that the market assets look at."""
-    import azak_assets.defs.market.assets as market  # noqa: PLC0415 - the definitions come first
+    from azak_assets.defs.market import assets, breadth, flows, overtime  # noqa: PLC0415 - the definitions come first
 
     def stop(instant: str) -> None:
         class Stopped(datetime):
@@ -81,7 +88,8 @@ def stopped_clock(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) 
             def now(cls, tz: Any = None) -> "datetime":
                 return at(instant).astimezone(tz)
 
-        monkeypatch.setattr(market, "datetime", Stopped)
+        for module in (assets, breadth, flows, overtime):
+            monkeypatch.setattr(module, "datetime", Stopped)
 
     return stop
 

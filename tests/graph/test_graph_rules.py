@@ -47,6 +47,9 @@ POOLS = {
     "raw__daily_bars": "kis",
     "raw__index_bars": "kis",
     "raw__minute_bars": "kis",
+    "raw__index_breadth": "kis",
+    "raw__investor_flows": "kis",
+    "raw__overtime_bars": "kis",
     "raw__corp_codes": "opendart",
     "raw__disclosures": "opendart",
     "collect_news": "naver",  # the publishers' feeds too: a step has one pool, and Naver is the one with a quota

@@ -171,7 +171,8 @@ class Clock:
 class KisServer:
     """KIS as its documents describe it: tokens, envelope, 18 calls in any second, rows newest first.
 
-    `faults` are answered before anything else, one a call; `daily`, `index`, `minutes` and `holidays` hold rows.
+    `faults` are answered before anything else, one a call; `daily`, `index`, `minutes` and `holidays` hold rows,
+    `newest` whole answers of the services that take no range, by transaction id.
     """
 
     def __init__(self) -> None:
@@ -181,6 +182,7 @@ class KisServer:
         self.index: dict[str, list[dict[str, str]]] = {}
         self.minutes: dict[str, list[dict[str, str]]] = {}
         self.holidays: list[dict[str, str]] = []
+        self.newest: dict[str, dict[str, Any]] = {}
         self.tokens: list[str] = []
         self.expired: set[str] = set()
         self.rejections = 0
@@ -218,7 +220,9 @@ class KisServer:
             "FHKST03010200": self._past_minutes,
             "CTCA0903R": self._holidays,
         }
-        return Reply(services[request.headers["tr_id"]]({name.upper(): v for name, v in request.query.items()}))
+        if (tr_id := request.headers["tr_id"]) in self.newest:
+            return Reply({"rt_cd": "0", "msg_cd": "MCA00000", "msg1": "정상처리 되었습니다.   ", **self.newest[tr_id]})
+        return Reply(services[tr_id]({name.upper(): v for name, v in request.query.items()}))
 
     def _issue(self, request: Request) -> Reply:
         if self.token_faults:

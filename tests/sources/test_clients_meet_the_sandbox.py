@@ -16,7 +16,7 @@ from azak_assets import krx
 from azak_assets.krx.universe import Issue, tiers
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import SourceFailure
+from azak_assets.sources.failures import Empty, SourceFailure
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.opendart import OpenDartClient
 from azak_assets.text.filings import amended, report_name
@@ -73,6 +73,37 @@ def test_every_stock_of_tiers_1_and_2_has_past_minutes(start: Start, seed: int) 
             minutes = answers[code].records
             assert sum(minute.volume for minute in minutes) == bar.volume
             assert bool(minutes) != bar.is_halted
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_flows_and_after_hours_prices_of_every_stock_are_read_without_a_reject(start: Start, seed: int) -> None:
+    """Halts, a split, a newcomer and one that left among them."""
+    now = [NOW]
+    kis, _ = start(seed, lambda: now[0])
+    codes = [stock.stock_code for stock in kis.listed_stocks().records]
+    for ask, newest in ((kis.investor_flows, date(2026, 11, 20)), (kis.overtime_bars, date(2026, 9, 11))):
+        now[0] = datetime.combine(newest, NOW.timetz())
+        answers = dict(collect(ask, codes))
+        unknown = {code for code, one in answers.items() if isinstance(one, Empty)}
+        assert not {code: str(one) for code, one in answers.items() if isinstance(one, SourceFailure)}.keys() - unknown
+        assert len(unknown) == (ask == kis.overtime_bars), "the newcomer is not listed in September"
+        batches = [batch for batch in answers.values() if not isinstance(batch, SourceFailure)]
+        assert not [reject for batch in batches for reject in batch.rejects]
+        assert {batch.records[-1].trade_date for batch in batches} == {newest}
+        assert max(len(batch.records) for batch in batches) == 30
+
+
+def test_breadth_is_read_for_every_index_and_again_over_the_weekend(start: Start) -> None:
+    now = [NOW]
+    kis, _ = start(1, lambda: now[0])
+    codes = ["0001", "1001", "2001", *sorted({stock.sector for stock in kis.listed_stocks().records if stock.sector})]
+    assert len(codes) > 10
+    for later in (timedelta(0), timedelta(hours=23)):
+        now[0] = NOW + later
+        for code in codes:
+            batch = kis.index_breadth(code)
+            assert batch.rejects == []
+            assert [one.trade_date for one in batch.records] == [NOW.date()]
 
 
 def test_the_brokers_calendar_is_the_committed_one(start: Start) -> None:

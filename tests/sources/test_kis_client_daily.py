@@ -291,7 +291,7 @@ def test_two_different_bars_for_one_day_keep_the_first(kis, client):
     kis.daily["005930"] = [daily_row(MONDAY), daily_row(MONDAY), daily_row(MONDAY, acml_vol="1")]
     batch = client.daily_bars("005930", MONDAY, MONDAY)
     assert [bar.volume for bar in batch.records] == [13502112]
-    assert [r.reason for r in batch.rejects] == ["a second, different bar for the day"]
+    assert [r.reason for r in batch.rejects] == ["a second, different row for the day"]
 
 
 def test_an_answer_without_any_bar_is_empty_and_says_for_what(client):

@@ -35,5 +35,8 @@ def test_only_tables_whose_key_tells_the_day_are_loaded_without_looking_at_other
         "raw.adjustment_factors",
         "raw.daily_bars",
         "raw.index_bars",
+        "raw.index_breadth",
+        "raw.investor_flows",
         "raw.minute_bars",
+        "raw.overtime_bars",
     }

@@ -1,1 +1,1 @@
-"""Prices: daily, index and minute bars."""
+"""Prices and what comes with them: daily, index and minute bars, investor flows, after-hours prices, breadth."""

@@ -1,6 +1,7 @@
 """Prices by trading day: daily bars and index bars after every close, minute bars of the stocks of tiers 1 and 2.
 
-Belongs here: KIS price feeds. A request serves a stock for a whole range of sessions, so a backfill is one run.
+Belongs here: KIS price feeds, and the rounds of requests that `flows`, `overtime` and `breadth` make too. A request
+serves a stock for a whole range of sessions, so a backfill is one run.
 """
 
 import operator
@@ -98,9 +99,14 @@ def ask(context: dg.AssetExecutionContext, what: str, fetch: Callable[[str], Bat
 
 
 def gather(
-    context: dg.AssetExecutionContext, what: str, fetch: Callable[[str], Batch], keys: Iterable[str]
+    context: dg.AssetExecutionContext,
+    what: str,
+    fetch: Callable[[str], Batch],
+    keys: Iterable[str],
+    *,
+    may_be_empty: bool = False,
 ) -> Collected:
-    """`ask`, where no answer at all is a failure of the step.
+    """`ask`, where no answer at all is a failure of the step; ``may_be_empty``: unless they all say there is nothing.
 
     Raises:
         dagster.Failure or dagster.RetryRequested: no key answered, or the upstream refuses everybody (keys, quota) or
@@ -108,7 +114,7 @@ def gather(
     """
     try:
         gathered = ask(context, what, fetch, keys)
-        if gathered.failures and not gathered.answered:
+        if gathered.failures and not gathered.answered and not (may_be_empty and gathered.is_empty):
             raise next(iter(gathered.failures.values()))
     except SourceFailure as failure:
         raise as_dagster(failure, what) from failure
@@ -248,13 +254,20 @@ def _without_bars(stocks: pd.DataFrame, window: Window, gathered: Collected) -> 
     return empty & set(stocks.loc[later | gone, "stock_code"])
 
 
+def indices(warehouse: Warehouse) -> list[str]:
+    """The codes of the market's indices and of every sector that a listed stock is in, as the master files name it."""
+    sectors = warehouse.read("raw.stocks", columns=["sector"])["sector"].dropna().unique()
+    return [*INDEX_NAMES, *sorted(set(sectors) - set(INDEX_NAMES))]
+
+
 @dg.asset(
     key=["raw", "index_bars"],
+    deps=[["raw", "stocks"]],
     partitions_def=TRADING_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"python", "postgres"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     pool="kis",
     metadata={"dagster/table_name": "raw.index_bars"},
 )
@@ -263,10 +276,11 @@ def index_bars(
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
 ) -> dg.MaterializeResult:
-    """Daily bars of KOSPI (0001), KOSDAQ (1001) and KOSPI 200 (2001) in index points.
+    """Daily bars of KOSPI (0001), KOSDAQ (1001), KOSPI 200 (2001) and of every sector's index, in index points.
 
-    Grain: one row an index and session. Source: KIS FHKUP03500100. Volume is published in thousands of shares and
-    turnover in millions of KRW, so their last digits are zeros.
+    Grain: one row an index and session. Source: KIS FHKUP03500100. Sectors are those that `raw.stocks` names; one whose
+    code the service does not know is among the failures. Volume is published in thousands of shares and turnover in
+    millions of KRW, so their last digits are zeros.
     """
     if nobody := silent(context, upstreams, "index_bars", "kis", needed=True):
         return nobody
@@ -275,7 +289,7 @@ def index_bars(
         context,
         f"index bars {window.label}",
         lambda code: upstreams.kis.index_bars(code, window.first.day, window.last.day),
-        INDEX_NAMES,
+        indices(warehouse),
     )
     result, frame = store(
         warehouse, "raw.index_bars", window.days, gathered, IndexBar, source=f"{upstreams.source}KIS FHKUP03500100"
@@ -283,7 +297,11 @@ def index_bars(
     metadata = loaded(result, frame, instant="trade_date", rejects=gathered.rejects)
     closes = frame.pivot_table(index="trade_date", columns="index_code", values="close")
     metadata["closes"] = line_plot(
-        {INDEX_NAMES[code]: 100 * closes[code] / closes[code].iloc[0] for code in closes.columns},
+        {
+            INDEX_NAMES[code]: 100 * closes[code] / closes[code].iloc[0]
+            for code in closes.columns
+            if code in INDEX_NAMES
+        },
         title=f"index, first day = 100, {window.label}",
     )
     return dg.MaterializeResult(metadata={**metadata, **gathered.metadata()})

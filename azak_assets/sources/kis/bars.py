@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import TypeVar
 
 from azak_assets import krx
-from azak_assets.sources.fields import Refused, Row, day, optional_text, positive_decimal, text, whole
+from azak_assets.sources.fields import Refused, Row, day, optional_text, positive_decimal, scaled, text, whole
 from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar
 
 B = TypeVar("B", DailyBar, MinuteBar)
@@ -167,8 +167,8 @@ def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
         high=positive_decimal(row, "bstp_nmix_hgpr"),
         low=positive_decimal(row, "bstp_nmix_lwpr"),
         close=positive_decimal(row, "bstp_nmix_prpr"),
-        volume=whole(row, "acml_vol") * 1_000,
-        turnover_krw=whole(row, "acml_tr_pbmn") * 1_000_000,
+        volume=scaled(row, "acml_vol", 1_000),
+        turnover_krw=scaled(row, "acml_tr_pbmn", 1_000_000),
         known_at=session.close_at + NOMINAL_DELAY,
     )
 

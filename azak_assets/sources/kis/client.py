@@ -1,7 +1,7 @@
 """The KIS OpenAPI over HTTP: token, envelope, error codes and paging.
 
-Put here what is asked and in how many calls; what the rows mean is in `bars` and `master`. Source of every rule:
-the broker's published service documents and samples (koreainvestment/open-trading-api). Prices are raw, on KRX
+Put here what is asked and in how many calls; what the rows mean is in `bars`, `flows` and `master`. Source of every
+rule: the broker's published service documents and samples (koreainvestment/open-trading-api). Prices are raw, on KRX
 (market `J`), never consolidated with other venues.
 """
 
@@ -26,15 +26,27 @@ from azak_assets.sources.failures import (
     Unavailable,
 )
 from azak_assets.sources.fields import Row, parse_rows
-from azak_assets.sources.kis import bars, master
+from azak_assets.sources.kis import bars, flows, master
 from azak_assets.sources.protocols import Budget, Token, TokenStore
-from azak_assets.sources.records import Batch, DailyBar, IndexBar, ListedStock, MarketDay, MinuteBar, Reject
+from azak_assets.sources.records import (
+    Batch,
+    DailyBar,
+    IndexBar,
+    IndexBreadth,
+    InvestorFlow,
+    ListedStock,
+    MarketDay,
+    MinuteBar,
+    OvertimeBar,
+    Reject,
+)
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 __all__ = ["KisClient", "collect"]
 
 T = TypeVar("T")
 B = TypeVar("B", DailyBar, IndexBar)
+D = TypeVar("D", DailyBar, IndexBar, InvestorFlow, OvertimeBar)
 
 QUOTATIONS = "/uapi/domestic-stock/v1/quotations"
 TOKEN_PATIENCE_S = 150.0
@@ -45,6 +57,7 @@ PAUSE_S = {"EGW00201": 1.0, "EGW00215": 1.0, "EGW00133": 60.0}
 """Too many calls in a second, and more than one token in a minute."""
 NOT_OURS = frozenset({"EGW00103", "EGW00105", "EGW00206", "EGW00207"})
 LIVE_ONLY = "EGW00213"
+UNKNOWN_CODE = "KIS answers so for unknown codes: check the code"
 GATEWAY_TROUBLE = frozenset({"EGW00002", "EGW00202", "EGW00203", "EGW00300", "EGW00301", "EGW00302"})
 
 
@@ -61,6 +74,9 @@ DAILY = _Service("/inquire-daily-itemchartprice", "FHKST03010100", 100)
 INDEX = _Service("/inquire-daily-indexchartprice", "FHKUP03500100", 50)
 PAST_MINUTES = _Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
 MINUTES_OF_TODAY = _Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
+INVESTORS = _Service("/inquire-investor", "FHKST01010900", 30)
+OVERTIME = _Service("/inquire-daily-overtimeprice", "FHPST02320000", 30)
+INDEX_TABLE = _Service("/inquire-index-daily-price", "FHPUP02120000", 100)
 HOLIDAYS = _Service("/chk-holiday", "CTCA0903R", 24)
 
 
@@ -170,6 +186,57 @@ class KisClient:
         """
         session = krx.session(self._now().astimezone(krx.KST).date())
         return self._minutes(MINUTES_OF_TODAY, {"FID_ETC_CLS_CODE": ""}, stock_code, session)
+
+    def investor_flows(self, stock_code: str) -> Batch[InvestorFlow]:
+        """Who bought and sold one stock in its newest sessions, about 30, oldest first; the service takes no range.
+
+        One call. A session that closed less than half an hour ago is left out, and today's while its cells are empty.
+        `Empty` when KIS has no row at all (it answers so for unknown codes).
+        """
+        calls = _Calls()
+        query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code}
+        rows = _dated(_rows(self._get(INVESTORS, query, calls), "output"))
+        if not rows:
+            raise Empty("kis", f"no investor flows of {stock_code}", advice=UNKNOWN_CODE)
+        now = self._now()
+        found, rejects = parse_rows(rows, lambda row: flows.investor_flow(row, stock_code, now))
+        return calls.batch(_one_a_day(found, rejects), rejects)
+
+    def overtime_bars(self, stock_code: str) -> Batch[OvertimeBar]:
+        """The single-price sessions after hours of one stock, of its newest 30 days, oldest first.
+
+        One call. Since 2026-09-14 there is no such session and an answer without rows is right; before it is `Empty`.
+        """
+        calls = _Calls()
+        query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code}
+        rows = _dated(_rows(self._get(OVERTIME, query, calls)))
+        now = self._now()
+        if not rows and krx.has_single_price_session(krx.session_on_or_after(now.astimezone(krx.KST).date()).day):
+            raise Empty("kis", f"no after-hours price of {stock_code}", advice=UNKNOWN_CODE)
+        found, rejects = parse_rows(rows, lambda row: flows.overtime_bar(row, stock_code, now))
+        return calls.batch(_one_a_day(found, rejects), rejects)
+
+    def index_breadth(self, index_code: str) -> Batch[IndexBreadth]:
+        """Risers and fallers of one index in its newest session; none while that runs. Live accounts only.
+
+        One call. `Empty` when KIS knows no day of the index (it answers so for unknown codes).
+        """
+        calls = _Calls()
+        now = self._now()
+        query = {
+            "FID_COND_MRKT_DIV_CODE": "U",
+            "FID_INPUT_ISCD": index_code,
+            "FID_INPUT_DATE_1": f"{now.astimezone(krx.KST):%Y%m%d}",
+            "FID_PERIOD_DIV_CODE": "D",
+        }
+        body = self._get(INDEX_TABLE, query, calls)
+        rows = _dated(_rows(body))
+        if not rows:
+            raise Empty("kis", f"no day of index {index_code}", advice=UNKNOWN_CODE)
+        records, rejects = parse_rows(
+            [body.get("output1")], lambda head: flows.index_breadth(head, rows, index_code, now)
+        )
+        return calls.batch(records, rejects)
 
     def market_days(self, start: date, end: date) -> Batch[MarketDay]:
         """Whether the exchange trades, for every calendar day of `start` … `end`, in order; 24 days a call.
@@ -409,19 +476,25 @@ def _oldest_day(page: Sequence[Row], asked: Sequence[date]) -> date:
 
 def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reject]) -> list[B]:
     """The bars in the order of their days, one a day; a second, different one becomes a reject. `Empty` without any."""
-    by_day = {bar.trade_date: bar for bar in reversed(found)}
-    rejects.extend(
-        Reject(repr(bar), "stck_bsop_date", str(bar.trade_date), "a second, different bar for the day")
-        for bar in found
-        if bar != by_day[bar.trade_date]
-    )
-    if asked.finished and not by_day and not rejects:
+    records = _one_a_day(found, rejects)
+    if asked.finished and not records and not rejects:
         first, last = min(asked.finished), max(asked.finished)
         raise Empty(
             "kis",
             f"no {what} in the {len(asked.finished)} session(s) from {first} to {last}",
             advice="KIS answers so for an unknown code, before a listing and after a delisting: check the code",
         )
+    return records
+
+
+def _one_a_day(found: Sequence[D], rejects: list[Reject]) -> list[D]:
+    """The records in the order of their days, one a day; a second, different one becomes a reject."""
+    by_day = {record.trade_date: record for record in reversed(found)}
+    rejects.extend(
+        Reject(repr(record), "stck_bsop_date", str(record.trade_date), "a second, different row for the day")
+        for record in found
+        if record != by_day[record.trade_date]
+    )
     return [by_day[day] for day in sorted(by_day)]
 
 

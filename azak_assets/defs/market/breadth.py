@@ -1,0 +1,98 @@
+"""Market breadth: how many issues of each index rose and fell in a session.
+
+Belongs here: `raw.index_breadth`. Bars of the same indices are in `assets`.
+"""
+
+from datetime import datetime
+
+import dagster as dg
+
+from azak_assets import krx
+from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.market.assets import (
+    OWNERS,
+    answered_check,
+    answered_spec,
+    ask,
+    indices,
+    store,
+    unasked,
+    unasked_check,
+)
+from azak_assets.defs.reporting import loaded, nothing
+from azak_assets.defs.windows import settled, window_of
+from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
+from azak_assets.partitions import TRADING_DAYS
+from azak_assets.resources import Upstreams
+from azak_assets.sources.failures import NotForThisAccount, SourceFailure
+from azak_assets.sources.records import IndexBreadth
+from azak_assets.warehouse.warehouse import Warehouse
+
+ASSET = ["raw", "index_breadth"]
+
+
+@dg.asset(
+    key=ASSET,
+    deps=[["raw", "stocks"]],
+    partitions_def=TRADING_DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"python", "postgres"},
+    owners=OWNERS,
+    code_version="1",
+    pool="kis",
+    metadata={"dagster/table_name": "raw.index_breadth"},
+    check_specs=[answered_spec(ASSET)],
+)
+def index_breadth(
+    context: dg.AssetExecutionContext,
+    warehouse: dg.ResourceParam[Warehouse],
+    upstreams: dg.ResourceParam[Upstreams],
+) -> dg.MaterializeResult:
+    """Risers, fallers, unchanged issues and those at a limit, of KOSPI, KOSDAQ, KOSPI 200 and each sector of KOSPI.
+
+    Grain: one row an index and session. Source: KIS FHPUP02120000, live accounts only. It tells the newest session and
+    no other: what was not collected that evening is lost, and `state` of an older partition says so.
+    """
+    if nobody := silent(context, upstreams, "index_breadth", "kis", needed=True):
+        return unasked(ASSET, nobody)
+    now = datetime.now(krx.KST)
+    window = settled(window_of(context), now)
+    newest = krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
+    past = (
+        f"KIS tells the breadth of the newest session, {newest.day}, and of no other: nothing for a session before it"
+    )
+    if window.last.day != newest.day:
+        return dg.MaterializeResult(metadata=nothing(past), check_results=[unasked_check(ASSET, past)])
+    what = f"index breadth {newest.day}"
+    try:
+        gathered = ask(context, what, upstreams.kis.index_breadth, indices(warehouse))
+        if not gathered.answered:
+            raise next(iter(gathered.failures.values()))
+    except NotForThisAccount as failure:
+        context.log.warning("index breadth: %s", failure)
+        state = "no breadth: this KIS account is a paper account, and the service needs a live one"
+        advice = f"{failure} Use the keys of a live account; bars of the indices need none."
+        return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(ASSET, advice, passed=False)])
+    except SourceFailure as failure:
+        raise as_dagster(failure, what) from failure
+    source = f"{upstreams.source}KIS FHPUP02120000"
+    gathered.whole = [one for one in gathered.whole if one.trade_date == newest.day]
+    gathered.whole_keys = [one.index_code for one in gathered.whole]
+    if not gathered.whole:
+        warehouse.quarantine(gathered.rejects, source=source)
+        if now.date() == newest.day:
+            raise dg.Failure(
+                f"index breadth: KIS tells none of {newest.day}; what it told is in ops.quarantine. Materialize "
+                "again before the next open: later it is lost.",
+                allow_retries=False,
+            )
+        gone = f"{past}, and that one is about to be replaced by the session that comes or runs"
+        return dg.MaterializeResult(metadata=nothing(gone), check_results=[unasked_check(ASSET, gone)])
+    result, frame = store(warehouse, "raw.index_breadth", [newest.day], gathered, IndexBreadth, source=source)
+    if len(window.days) > 1:
+        context.add_asset_metadata({"state": "landed", "rows": len(frame)}, partition_key=newest.day.isoformat())
+    metadata = loaded(result, frame, instant="trade_date", rejects=gathered.rejects)
+    return dg.MaterializeResult(
+        metadata={**metadata, **gathered.metadata(), **({"state": past} if len(window.days) > 1 else {})},
+        check_results=[answered_check(ASSET, gathered)],
+    )
