@@ -11,6 +11,8 @@ import dagster as dg
 from azak_assets.defs import schedules
 from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.forecasts import assets as forecasts
+from azak_assets.defs.health import assets as health
+from azak_assets.defs.health import sensors as health_sensors
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import checks as market_checks
 from azak_assets.defs.marts import assets as marts
@@ -37,6 +39,7 @@ GROUPS: dict[str, list[ModuleType]] = {
     "retrieval": [retrieval],
     "forecasts": [forecasts],
     "scores": [scores],
+    "health": [health],
 }
 SANDBOX_TAG = {"azak/data": "sandbox"}
 """On every asset outside the live world: nobody may take what the page of an asset shows for the market."""
@@ -58,6 +61,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         "asset_checks": dg.load_asset_checks_from_modules(CHECKS),
         "jobs": schedules.JOBS,
         "schedules": schedules.SCHEDULES,
+        "sensors": health_sensors.SENSORS,
         "resources": {
             "warehouse": warehouse,
             "upstreams": UpstreamsResource(warehouse=warehouse),

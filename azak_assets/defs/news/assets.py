@@ -6,17 +6,17 @@ session; what is known after a close is traded in the next one. Matches (article
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, nothing, table, total
+from azak_assets.defs.reporting import loaded, nothing, table, total, usage
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
-from azak_assets.sources.failures import SourceFailure
+from azak_assets.sources.failures import NotKept, SourceFailure
 from azak_assets.sources.records import Article, Batch
 from azak_assets.text.articles import articles_frame, newest_versions, with_first_snippets
 from azak_assets.text.duplicates import fold
@@ -40,7 +40,7 @@ def _answers(
     context: dg.AssetExecutionContext, upstreams: Upstreams, names: list[str], window: Window
 ) -> Iterator[tuple[str, str, Batch[Article] | SourceFailure | str]]:
     """(source, query, batch or failure or reason for silence) of every question asked about ``window``."""
-    now = datetime.now(UTC)
+    now = upstreams.now()
     if silence := upstreams.silence("news", "naver"):
         yield "naver", "", silence
     else:
@@ -52,7 +52,7 @@ def _answers(
                 in_a_row = 0
             except SourceFailure as failure:
                 yield "naver", query, failure
-                in_a_row += 1
+                in_a_row += not isinstance(failure, NotKept)
                 # Every further query would wait out its retries, or be refused like this one; the feeds still speak.
                 if failure.action in ("stop", "alert") or in_a_row == FAILURES_IN_A_ROW:
                     break
@@ -131,7 +131,7 @@ def news(
     for source, batches in found.items():
         label = f"{upstreams.source}{source}"
         answers = [articles_frame(batch.records, source, query) for query, batch in batches]
-        articles = _inside(newest_versions(pd.concat([a for a, _ in answers])), window)
+        articles = _inside(newest_versions(pd.concat([a for a, _ in answers])), window, upstreams.now())
         sightings = pd.concat([s for _, s in answers])
         sightings = sightings[sightings["article_id"].isin(articles["article_id"])].drop_duplicates()
         # The row belongs to the source that showed it first: two sources that word one article differently would
@@ -170,6 +170,7 @@ def news(
         metadata={
             **loaded(total(results), frame, instant="published_at", rejects=rejects, columns=SHOWN),
             "sources": asked,
+            **usage(upstreams),
         },
     )
     seen = pd.concat(seen_frames, ignore_index=True)
@@ -179,11 +180,11 @@ def news(
     )
 
 
-def _inside(articles: pd.DataFrame, window: Window) -> pd.DataFrame:
+def _inside(articles: pd.DataFrame, window: Window, now: datetime) -> pd.DataFrame:
     """The articles that belong to ``window``: a backfill keeps to its sessions, the current window keeps all it is
     shown.
     """
-    if window.known_until > datetime.now(UTC):
+    if window.known_until > now:
         return articles
     inside = (articles["known_at"] >= window.known_from) & (articles["known_at"] < window.known_until)
     return articles[inside].reset_index(drop=True)
