@@ -73,10 +73,10 @@ class Told:
 
 
 def replay_payloads(console: Console, *, first: date, last: date) -> bool:
-    """Repeat the runs answered on the KST days from ``first`` to ``last``; whether every step found its answers.
+    """Repeat the runs answered on the KST days from ``first`` to ``last``; whether every step succeeded.
 
     Raises:
-        CannotStart: nothing is kept of those days, or it is of another world than the database.
+        CannotStart: nothing is kept of those days. world.WorldMismatch: it is of another world than the database.
     """
     if first > last:
         raise CannotStart(f"--from {first} is later than --to {last}: swap them.")
@@ -85,23 +85,31 @@ def replay_payloads(console: Console, *, first: date, last: date) -> bool:
     databases = ready_databases(settings, console)
     engine = database.create_engine(databases.azak)
     try:
-        of_world = _world(settings, world.current(engine))
-        folder = payloads.folder_of(settings.azak_home, of_world)
-        runs = payloads.runs(folder, first, last)
-        if not runs:
-            kept = payloads.days(folder)
-            which = f"; kept are {kept[0]} … {kept[-1]}" if kept else ""
-            raise CannotStart(f"No answers of {first} … {last} are kept under {folder}{which}.")
-        world.stamp(engine, of_world)
+        runs, of_world = kept_runs(settings, engine, first, last)
         variables = environment(settings, databases)
         os.environ.update(variables)
         ready_manifest(variables)
-        console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs, {first} … {last}, no upstream is asked")
-        told = _replay(console, settings, engine, of_world, runs)
+        told = replay_runs(console, settings, engine, of_world, runs)
     finally:
         engine.dispose()
-    _summarize(console, told)
     return not told.outcome.failures
+
+
+def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) -> tuple[list[KeptRun], str]:
+    """The runs to repeat, and their world; a new database is stamped with it.
+
+    Raises:
+        CannotStart, world.WorldMismatch: as `replay_payloads`.
+    """
+    of_world = _world(settings, world.current(engine))
+    folder = payloads.folder_of(settings.azak_home, of_world)
+    runs = payloads.runs(folder, first, last)
+    if not runs:
+        kept = payloads.days(folder)
+        which = f"; kept are {kept[0]} … {kept[-1]}" if kept else ""
+        raise CannotStart(f"No answers of {first} … {last} are kept under {folder}{which}.")
+    world.stamp(engine, of_world)
+    return runs, of_world
 
 
 def _world(settings: Settings, stamped: str | None) -> str:
@@ -110,8 +118,8 @@ def _world(settings: Settings, stamped: str | None) -> str:
     kept = payloads.worlds(settings.azak_home)
     if not kept:
         raise CannotStart(
-            f"No answers are kept under {settings.azak_home / 'payloads'}: a run keeps them for AZAK_PAYLOAD_DAYS days, "
-            "on the machine it runs on; copy that folder here."
+            f"No answers are kept under {settings.azak_home / 'payloads'}: a run keeps them for AZAK_PAYLOAD_DAYS "
+            "days, on the machine it runs on; copy that folder here."
         )
     if stamped is not None and stamped not in kept:
         raise world.WorldMismatch(stamped, kept[0])
@@ -130,7 +138,10 @@ def _world(settings: Settings, stamped: str | None) -> str:
     return chosen
 
 
-def _replay(console: Console, settings: Settings, engine: sa.Engine, of_world: str, runs: Sequence[KeptRun]) -> Told:
+def replay_runs(
+    console: Console, settings: Settings, engine: sa.Engine, of_world: str, runs: Sequence[KeptRun]
+) -> Told:
+    """Repeat runs in their order, show how far it is, and print what came of it."""
     import dagster as dg  # noqa: PLC0415 - three seconds that `azak --help` must not cost
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -146,6 +157,7 @@ def _replay(console: Console, settings: Settings, engine: sa.Engine, of_world: s
         for key in node.assets_def.keys
     }
     told = Told()
+    console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs to repeat, no upstream is asked")
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("replay", total=len(runs))
@@ -171,6 +183,7 @@ def _replay(console: Console, settings: Settings, engine: sa.Engine, of_world: s
                 told.missing |= answers.missing
                 _note(told, result)
             bar.advance(task)
+    _summarize(console, told)
     return told
 
 

@@ -136,7 +136,7 @@ class Unauthorized(SourceFailure):
 
     default_action = "stop"
     default_advice = "Check the credentials of this upstream in the environment, `azak doctor` lists them"
-    pause = timedelta(hours=1)
+    pause: ClassVar[timedelta | None] = timedelta(hours=1)
 
 
 class NotForThisAccount(Unauthorized):

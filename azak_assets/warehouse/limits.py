@@ -206,7 +206,8 @@ class PostgresBudget:
                 ),
                 {"queue": queue, "upstream": upstream, "step": 1 / per_second, "longest": LONGEST_QUEUE / per_second},
             ).one()
-        seconds, told = row
+        seconds: float = row[0]
+        told: list[str] | None = row[1]
         if told is None:
             return seconds, None
         cause, what, advice, until, credentials = told

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azak_assets.warehouse.payloads import KeptRun
 from azak_assets.warehouse.scope import LoadResult, Scope
@@ -53,9 +53,9 @@ class ReplayWarehouse(Warehouse):
             if self._newer(known, scope, known.key, limit=1):
                 return self._untouched(len(frame))
         else:
-            newer = {entity for (entity,) in self._newer(known, scope, (known.entity,))}
-            kept_scope = Scope(scope.days, tuple(key for key in scope.keys if key not in newer))
-            kept_frame = frame[~frame[known.entity].isin(newer)] if newer else frame
+            entities = {entity for (entity,) in self._newer(known, scope, (known.entity,))}
+            kept_scope = Scope(scope.days, tuple(key for key in scope.keys if key not in entities))
+            kept_frame = frame[~frame[known.entity].isin(entities)] if entities else frame
             if not kept_scope.keys and scope.keys:
                 return self._untouched(len(frame))
         # Named, not super(): a class with slots is made anew by the decorator.
@@ -70,7 +70,7 @@ class ReplayWarehouse(Warehouse):
 
     def _newer(
         self, known: TableSpec, scope: Scope, columns: Sequence[str], *, limit: int | None = None
-    ) -> set[tuple[object, ...]]:
+    ) -> set[tuple[Any, ...]]:
         """The values of some columns in the rows of a scope that a later run wrote."""
         import sqlalchemy as sa  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ class ReplayWarehouse(Warehouse):
                 sa.or_(table.c.observed_at > self.ended_by, table.c.run_id.like(f"{REPLAY_OF}%")),
             ),
         )
-        query: sa.Select[tuple[object, ...]] = (
+        query: sa.Select[tuple[Any, ...]] = (
             sa.select(*(table.c[name] for name in columns)).where(is_newer).distinct().limit(limit)
         )
         if scope.days is not None and known.day is not None:

@@ -6,12 +6,12 @@ every minute), nor how health is noted (`warehouse.health`).
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.sources.failures import POLICIES
+from azak_assets.sources.failures import POLICIES, Action
 from azak_assets.warehouse.warehouse import Warehouse
 
 ASSET = dg.AssetKey(["ops", "source_health"])
@@ -91,8 +91,8 @@ def _answers(warehouse: Warehouse) -> Verdict:
         since = one.failing_since or one.last_failure_at
         closed = f" Nobody asks it before {_at(one.closed_until)}." if one.is_closed else ""
         sentences.append(
-            f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): {one.what}."
-            f" {one.advice}. What is done: {one.action}, {POLICIES.get(one.action, '')}.{closed}"
+            f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): "
+            f"{one.what}. {one.advice}. What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
         )
         is_long = since is not None and one.now - since >= LONG_FAILING
         is_serious = is_serious or one.is_closed or is_long or one.action in ("stop", "alert")
