@@ -112,7 +112,9 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:
         """One engine a run, closed with it."""
         settings = current_settings()
-        with open_warehouse(settings, current_world(settings), run_id=context.run_id or "") as warehouse:
+        with open_warehouse(
+            settings, current_world(settings), run_id=context.run.run_id if context.run else ""
+        ) as warehouse:
             yield warehouse
 
 
@@ -291,7 +293,7 @@ def payload_writer(settings: Settings, of_world: World, run: dg.DagsterRun | Non
         run_id=run.run_id if run else "",
         about={
             "job": run.job_name if run else None,
-            "assets": sorted(key.to_user_string() for key in selection) if selection is not None else None,
+            "assets": sorted(key.to_user_string() for key in selection) if selection else None,
             "tags": dict(run.tags) if run else {},
             "feeds": sorted(of_world.feeds) if of_world.feeds is not None else None,
         },

@@ -33,7 +33,8 @@ class Question:
 
 
 def _kis(upstreams: Upstreams) -> str:
-    day = newest_settled(upstreams.now()).day
+    newest = newest_settled(upstreams.now()).day
+    day = min(newest, upstreams.world.last_day or newest)  # recorded data end before today
     (bar,) = upstreams.kis.index_bars("0001", day, day).records
     return f"the token is good; KOSPI closed at {bar.close:,.2f} on {bar.trade_date}"
 

@@ -146,15 +146,16 @@ def replay_runs(
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    from azak_assets.definitions import defs  # noqa: PLC0415 - it reads the manifest
+    from azak_assets.definitions import GROUPS, defs  # noqa: PLC0415 - it reads the manifest
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     repository = defs.get_repository_def()
+    modules = [module for group in GROUPS.values() for module in group]
     asking = {
-        key: node.assets_def
-        for node in repository.asset_graph.asset_nodes
-        if node.is_executable and "upstreams" in node.assets_def.op.required_resource_keys
-        for key in node.assets_def.keys
+        key: asset
+        for asset in dg.load_assets_from_modules(modules)
+        if isinstance(asset, dg.AssetsDefinition) and "upstreams" in asset.op.required_resource_keys
+        for key in asset.keys
     }
     told = Told()
     console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs to repeat, no upstream is asked")

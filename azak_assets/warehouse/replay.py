@@ -44,26 +44,32 @@ class ReplayWarehouse(Warehouse):
         from azak_assets.warehouse.tables import spec  # noqa: PLC0415
 
         known = spec(table)
-        kept_frame, kept_scope = frame, scope
-        if not complete:
-            newer = self._newer(known, scope, known.key)
-            keys = frame[list(known.key)].itertuples(index=False, name=None)
-            kept_frame = frame[[key not in newer for key in keys]] if newer else frame
-        elif scope.keys is None or known.entity is None:
-            if self._newer(known, scope, known.key, limit=1):
-                return self._untouched(len(frame))
-        else:
-            entities = {entity for (entity,) in self._newer(known, scope, (known.entity,))}
-            kept_scope = Scope(scope.days, tuple(key for key in scope.keys if key not in entities))
-            kept_frame = frame[~frame[known.entity].isin(entities)] if entities else frame
-            if not kept_scope.keys and scope.keys:
-                return self._untouched(len(frame))
+        if complete and (scope.keys is None or known.entity is None):
+            # A later run has told all there is; what it did not find again must not come back.
+            return (
+                self._untouched(len(frame))
+                if self._newer(known, scope, known.key, limit=1)
+                else self._load(table, frame, scope, complete=True, source=source)
+            )
+        newer = self._newer(known, scope, known.key)
+        keys = frame[list(known.key)].itertuples(index=False, name=None)
+        older = frame[[key not in newer for key in keys]] if newer else frame
+        result = self._untouched(len(frame) - len(older))
+        if not complete or scope.keys is None or known.entity is None:
+            return _sum(result, self._load(table, older, scope, complete=False, source=source))
+        # Of a key with newer rows nothing is retired: what is missing here may have come since.
+        touched = {entity for (entity,) in self._newer(known, scope, (known.entity,))} if newer else set()
+        is_touched = older[known.entity].isin(touched)
+        if touched:
+            result = _sum(result, self._load(table, older[is_touched], scope, complete=False, source=source))
+        untouched = Scope(scope.days, tuple(key for key in scope.keys if key not in touched))
+        if not untouched.keys and scope.keys:
+            return result
+        return _sum(result, self._load(table, older[~is_touched], untouched, complete=True, source=source))
+
+    def _load(self, table: str, frame: pd.DataFrame, scope: Scope, *, complete: bool, source: str) -> LoadResult:
         # Named, not super(): a class with slots is made anew by the decorator.
-        result = Warehouse.load(
-            self, table, kept_frame.reset_index(drop=True), kept_scope, complete=complete, source=source
-        )
-        left = len(frame) - len(kept_frame)
-        return LoadResult(result.inserted, result.changed, result.unchanged + left, result.retired, result.observed_at)
+        return Warehouse.load(self, table, frame.reset_index(drop=True), scope, complete=complete, source=source)
 
     def _untouched(self, rows: int) -> LoadResult:
         return LoadResult(0, 0, rows, 0, self.ended_by)
@@ -91,6 +97,17 @@ class ReplayWarehouse(Warehouse):
             query = query.where(table.c[known.day].in_(scope.days))
         with transaction(self.engine) as connection:
             return {tuple(row) for row in connection.execute(query)}
+
+
+def _sum(first: LoadResult, second: LoadResult) -> LoadResult:
+    """What two loads did together; the instant is the second's."""
+    return LoadResult(
+        first.inserted + second.inserted,
+        first.changed + second.changed,
+        first.unchanged + second.unchanged,
+        first.retired + second.retired,
+        second.observed_at,
+    )
 
 
 def warehouse_for(engine: sa.Engine, run: KeptRun, runs: Sequence[KeptRun]) -> ReplayWarehouse:

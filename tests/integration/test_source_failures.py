@@ -8,7 +8,9 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,9 @@ from tests.conftest import fresh_database
 from tests.integration.conftest import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
 
+# Dagster's own, when it makes a resource that needs another.
+pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
+
 FOR_EVER = 100_000
 RANGE = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
 DAILY = [["raw", name] for name in ("daily_bars", "index_bars", "disclosures", "news_articles", "news_sightings")]
@@ -61,24 +66,36 @@ class Correctable(ReplayWorld):
         return [dataclasses.replace(bar, volume=bar.volume + 1) for bar in bars]
 
 
+def playing(folder: Path) -> Correctable:
+    told = Correctable(folder)
+    told.feeds = (*told.feeds, "rss")
+    return told
+
+
 @pytest.fixture
 def recorded(recorded_folder: Path) -> Correctable:
-    return Correctable(recorded_folder)
+    return playing(recorded_folder)
+
+
+@contextmanager
+def sandbox_process(recorded: Correctable, folder: Path, database: str) -> Iterator[str]:
+    """The environment of a process in the sandbox's world; the sandbox's address."""
+    with pytest.MonkeyPatch.context() as patch, start_in_thread(create_app(recorded)) as url:
+        for name in [name for name in os.environ if name.startswith(("AZAK_", "KIS_", "OPENDART_", "NAVER_"))]:
+            patch.delenv(name)
+        patch.setattr(transport, "_backoff", wait_none())
+        patch.setattr(failures, "RETRY_AFTER_S", 0)
+        for name, value in {
+            "AZAK_HOME": str(folder), "AZAK_MODE": "sandbox", "AZAK_SANDBOX_URL": url, "AZAK_DATABASE_URL": database,
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        yield url
 
 
 @pytest.fixture
-def home(tmp_path: Path, database: str, recorded: Correctable, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The environment of a process in the sandbox's world; the sandbox's address."""
-    for name in [name for name in os.environ if name.startswith(("AZAK_", "KIS_", "OPENDART_", "NAVER_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(transport, "_backoff", wait_none())
-    monkeypatch.setattr(failures, "RETRY_AFTER_S", 0)
-    with start_in_thread(create_app(recorded)) as url:
-        for name, value in {
-            "AZAK_HOME": str(tmp_path / "home"), "AZAK_MODE": "sandbox", "AZAK_SANDBOX_URL": url,
-            "AZAK_DATABASE_URL": database, "KIS_CALLS_PER_SECOND": "15",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
+def home(tmp_path: Path, database: str, recorded: Correctable) -> Iterator[str]:
+    """A new home and an empty database; the sandbox's address."""
+    with sandbox_process(recorded, tmp_path / "home", database) as url:
         yield url
 
 
@@ -86,21 +103,23 @@ def order(url: str, path: str, kind: str, times: int = FOR_EVER) -> None:
     httpx.post(f"{url}/sandbox/faults", json={"path": path, "kind": kind, "times": times}).raise_for_status()
 
 
+def materialize(
+    definitions: dg.Definitions, *assets: list[str], tags: dict[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
+    """As `azak run` does, with the resources that the environment names."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(path) for path in assets],
+            tags=tags,
+            raise_on_error=False,
+        )
+
+
 @pytest.fixture
 def make(definitions: dg.Definitions, home: str) -> Callable[..., dg.ExecuteInProcessResult]:
-    """Materialize assets as `azak run` does, with the resources that the environment names."""
-    job = definitions.resolve_implicit_global_asset_job_def()
-
-    def run(*assets: list[str], tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
-        with dg.DagsterInstance.ephemeral() as instance:
-            return job.execute_in_process(
-                instance=instance,
-                asset_selection=[dg.AssetKey(path) for path in assets],
-                tags=tags,
-                raise_on_error=False,
-            )
-
-    return run
+    """Materialize assets."""
+    return partial(materialize, definitions)
 
 
 def told_in(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
@@ -291,13 +310,58 @@ def _with_mk_at(url: str) -> Callable[[Settings, str], Settings]:
 # --- replays --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def loaded_once(
+    definitions: dg.Definitions,
+    recorded_folder: Path,
+    server_url: str,
+    migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, Path]]:
+    """A database and its payloads: reference data, everything of the folder, then a session's bars once more after a
+    correction, and its filings by their job."""
+    folder, recorded = tmp_path_factory.mktemp("loaded"), playing(recorded_folder)
+    with fresh_database(server_url, migrated_template) as url, sandbox_process(recorded, folder, url):
+        make = partial(materialize, definitions)
+        assert make(*REFERENCE).success
+        assert make(*DAILY, tags=RANGE).success
+        recorded.is_corrected = True
+        assert make(["raw", "daily_bars"], tags={**RANGE, "dagster/asset_partition_range_end": str(FIRST)}).success
+        with dg.DagsterInstance.ephemeral() as instance:
+            job = definitions.resolve_job_def("disclosures")
+            assert job.execute_in_process(instance=instance, partition_key=str(FIRST)).success
+        name = sa.make_url(url).database
+        assert name is not None
+        yield name, folder
+
+
 @pytest.fixture
-def loaded(make, recorded: Correctable) -> None:
-    """Reference data, everything of the folder, then the first session's bars once more after a correction."""
-    assert make(*REFERENCE).success
-    assert make(*DAILY, tags=RANGE).success
-    recorded.is_corrected = True
-    assert make(["raw", "daily_bars"], tags={**RANGE, "dagster/asset_partition_range_end": str(FIRST)}).success
+def loaded(
+    loaded_once: tuple[str, Path], server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[sa.Engine]:
+    """A copy of that database, in a home with a copy of its payloads, and no upstream that could be asked."""
+    template, folder = loaded_once
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a replay asked an upstream")
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+    shutil.copytree(folder / "payloads", tmp_path / "home" / "payloads")
+    monkeypatch.setenv("AZAK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AZAK_MODE", "sandbox")
+    with fresh_database(server_url, template) as url:
+        engine = databases.create_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def empty(server_url: str, migrated_template: str) -> Iterator[sa.Engine]:
+    """A database at the newest migration, without a row."""
+    with fresh_database(server_url, migrated_template) as url:
+        engine = databases.create_engine(url)
+        yield engine
+        engine.dispose()
 
 
 def replay(engine: sa.Engine) -> tuple[Told, str]:
@@ -323,108 +387,90 @@ def rows(engine: sa.Engine) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.fixture
-def unplugged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No HTTP client may send anything any more."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("a replay asked an upstream")
-
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
-
-
-def test_a_replay_into_an_empty_database_gives_the_same_rows(
-    loaded, engine: sa.Engine, server_url: str, migrated_template: str, unplugged
-) -> None:
-    with fresh_database(server_url, migrated_template) as url:
-        empty = databases.create_engine(url)
-        told, said = replay(empty)
-        assert told.outcome.failures == [], said
-        assert told.missing == {}
-        assert told.runs == 3
-        assert rows(empty) == rows(engine)
-        assert len(rows(empty)["daily_bars"]) > 100
-        assert len(rows(empty)["daily_bars_history"]) == 1, "the correction too"
-        with empty.connect() as connection:
-            runs = connection.execute(sa.text("select distinct run_id from raw.daily_bars")).scalars().all()
-            assert connection.execute(sa.text("select count(*) from ops.source_health")).scalar_one() == 0
-        assert all(run.startswith("replay of ") for run in runs)
-        again, said = replay(empty)
-        assert "inserted 0, changed 0" in said
-        assert again.outcome.failures == []
-        empty.dispose()
+def test_a_replay_into_an_empty_database_gives_the_same_rows(loaded: sa.Engine, empty: sa.Engine) -> None:
+    told, said = replay(empty)
+    assert told.outcome.failures == [], said
+    assert told.missing == {}
+    assert told.runs == 4
+    assert rows(empty) == rows(loaded)
+    assert len(rows(empty)["daily_bars"]) > 100
+    assert len(rows(empty)["daily_bars_history"]) == 1, "the correction too"
+    with empty.connect() as connection:
+        runs = connection.execute(sa.text("select distinct run_id from raw.daily_bars")).scalars().all()
+        assert connection.execute(sa.text("select count(*) from ops.source_health")).scalar_one() == 0
+    assert all(run.startswith("replay of ") for run in runs)
+    again, said = replay(empty)
+    assert "inserted 0, changed 0" in said
+    assert again.outcome.failures == []
 
 
-def test_a_replay_into_the_same_database_touches_nothing_and_keeps_the_correction(
-    loaded, engine: sa.Engine, unplugged
-) -> None:
-    before = rows(engine)
-    _, said = replay(engine)
+def test_a_replay_into_the_same_database_touches_nothing_and_keeps_the_correction(loaded: sa.Engine) -> None:
+    before = rows(loaded)
+    _, said = replay(loaded)
     assert "inserted 0, changed 0" in said
     assert "retired 0" in said
-    assert rows(engine) == before
+    assert rows(loaded) == before
 
 
-def test_a_replay_brings_back_what_was_lost_and_mends_what_is_wrong(loaded, engine: sa.Engine, unplugged) -> None:
-    before = rows(engine)
-    with engine.begin() as connection:
+def test_a_replay_brings_back_what_was_lost_and_mends_what_is_wrong(loaded: sa.Engine) -> None:
+    before = rows(loaded)
+    with loaded.begin() as connection:
         connection.execute(sa.text("delete from raw.daily_bars where trade_date = :day"), {"day": LAST})
-        connection.execute(sa.text("update raw.disclosures set report_nm = 'wrong'"))
+        connection.execute(sa.text("update raw.disclosures set corp_name = 'wrong'"))
         connection.execute(sa.text("delete from raw.news_articles"))
-    told, _ = replay(engine)
+    told, _ = replay(loaded)
+    assert told.outcome.failures == []
     assert told.counts["raw.daily_bars"]["inserted"] == len(COMPANIES)
-    after = rows(engine)
-    assert after["daily_bars"] == before["daily_bars"]
-    assert len(after["news_articles"]) == len(before["news_articles"])
+    after = rows(loaded)
+    for table in ("daily_bars", "news_articles"):
+        assert after[table] == before[table]
+    assert len(after["disclosures"]) == len(before["disclosures"])
     assert not [row for row in after["disclosures"] if "wrong" in row]
 
 
-def test_a_question_without_a_kept_answer_is_named_and_the_others_land(
-    loaded, server_url: str, migrated_template: str, unplugged
-) -> None:
-    folder = payloads.folder_of(Settings().azak_home, world_of())
-    for run in payloads.runs(folder, date(2020, 1, 1), date(2100, 1, 1)):
+def test_a_question_without_a_kept_answer_is_named_and_the_others_land(loaded: sa.Engine, empty: sa.Engine) -> None:
+    (kept_world,) = payloads.worlds(Settings().azak_home)
+    for run in payloads.runs(payloads.folder_of(Settings().azak_home, kept_world), date(2020, 1, 1), date(2100, 1, 1)):
         for (_, path, _), kept in run.answers.items():
             if "FID_INPUT_ISCD=990020" in path:
                 kept.body.unlink(missing_ok=True)
-    with fresh_database(server_url, migrated_template) as url:
-        empty = databases.create_engine(url)
-        told, said = replay(empty)
-        assert told.outcome.failures == []
-        assert all("FID_INPUT_ISCD=990020" in path for _, path, _ in told.missing)
-        assert "questions have no kept answer" in said
-        assert "FID_INPUT_ISCD=990020" in said
-        with empty.connect() as connection:
-            stocks = connection.execute(sa.text("select distinct stock_code from raw.daily_bars")).scalars().all()
-        assert set(stocks) == set(COMPANIES) - {"990020"}
-        empty.dispose()
+    told, said = replay(empty)
+    assert told.outcome.failures == []
+    assert all("FID_INPUT_ISCD=990020" in path for _, path, _ in told.missing)
+    assert "questions have no kept answer" in said
+    assert "FID_INPUT_ISCD=990020" in said
+    with empty.connect() as connection:
+        stocks = connection.execute(sa.text("select distinct stock_code from raw.daily_bars")).scalars().all()
+    assert set(stocks) == set(COMPANIES) - {"990020"}
 
 
-def world_of() -> str:
-    (kept,) = payloads.worlds(Settings().azak_home)
-    return kept
+def test_payloads_of_another_world_are_refused(loaded: sa.Engine, empty: sa.Engine) -> None:
+    world.stamp(empty, "seed:9")
+    with pytest.raises(world.WorldMismatch, match="seed:9"):
+        kept_runs(Settings(), empty, FIRST, LAST)
 
 
-def test_payloads_of_another_world_are_refused(loaded, server_url: str, migrated_template: str) -> None:
-    with fresh_database(server_url, migrated_template) as url:
-        other = databases.create_engine(url)
-        world.stamp(other, "seed:9")
-        with pytest.raises(world.WorldMismatch, match="seed:9"):
-            kept_runs(Settings(), other, FIRST, LAST)
-        other.dispose()
+def test_a_replay_in_the_wrong_mode_is_refused(
+    loaded: sa.Engine, empty: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZAK_MODE", "live")
+    with pytest.raises(CannotStart, match="the mode is live: worlds never mix"):
+        kept_runs(Settings(), loaded, FIRST, LAST)
+    with pytest.raises(CannotStart, match="which of them is meant is open"):
+        kept_runs(Settings(), empty, FIRST, LAST)
 
 
-def test_days_without_payloads_are_named(loaded, engine: sa.Engine) -> None:
+def test_days_without_payloads_are_named(loaded: sa.Engine) -> None:
     today = datetime.now(krx.KST).date()
     with pytest.raises(CannotStart, match=f"No answers of 2022-01-03 .* kept are .* {today}"):
-        kept_runs(Settings(), engine, FIRST, LAST)
+        kept_runs(Settings(), loaded, FIRST, LAST)
     shutil.rmtree(Settings().azak_home / "payloads")
     with pytest.raises(CannotStart, match="No answers are kept under"):
-        kept_runs(Settings(), engine, FIRST, LAST)
+        kept_runs(Settings(), loaded, FIRST, LAST)
 
 
-def test_no_key_of_the_sandbox_lies_in_the_payloads(loaded) -> None:
+def test_no_key_lies_in_the_payloads(loaded: sa.Engine) -> None:
     index = b"".join(path.read_bytes() for path in (Settings().azak_home / "payloads").rglob("*.jsonl"))
-    assert b"crtfc_key" not in index
-    assert b"authorization" not in index
-    assert b"tokenP" not in index
+    assert b"list.json" in index
+    for secret in (b"crtfc_key", b"authorization", b"tokenP"):
+        assert secret not in index
