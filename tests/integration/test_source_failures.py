@@ -291,18 +291,18 @@ def test_doctor_says_each_failure_in_a_sentence_with_what_to_do(home: str, path:
 
 def test_doctor_says_that_a_source_is_unplugged(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    monkeypatch.setattr(Settings, "in_sandbox", _with_mk_at(nobody))
+    monkeypatch.setattr(Settings, "in_sandbox", _with_naver_at(nobody))
     passed, said = doctor()
     assert not passed
-    assert "✗ mk        Unavailable: ConnectError: " in said
+    assert "✗ naver     Unavailable: ConnectError: " in said
     assert "✓ hankyung" in said
 
 
-def _with_mk_at(url: str) -> Callable[[Settings, str], Settings]:
+def _with_naver_at(url: str) -> Callable[[Settings, str], Settings]:
     pointed = Settings.in_sandbox
 
     def in_sandbox(self: Settings, sandbox: str) -> Settings:
-        return pointed(self, sandbox).model_copy(update={"mk_base_url": url})
+        return pointed(self, sandbox).model_copy(update={"naver_base_url": url})
 
     return in_sandbox
 
