@@ -32,10 +32,14 @@ def source_health_watch(
     digest = hashlib.sha256("\n".join(one.says for one in found).encode()).hexdigest()[:16]
     told, _, at = (context.cursor or "").partition(" ")
     now = datetime.now(UTC)
+    says = " ".join(one.description for one in found if not one.passed) or "Every upstream answers."
     if told == digest and now - datetime.fromisoformat(at) < TOLD_AGAIN_AFTER:
-        wrong = " ".join(one.description for one in found if not one.passed)
-        return dg.SkipReason(f"Nothing has changed. {wrong or 'Every upstream answers.'}")
-    return dg.SensorResult(asset_events=[one.evaluation() for one in found], cursor=f"{digest} {now.isoformat()}")
+        return dg.SkipReason(f"Nothing has changed. {says}")
+    return dg.SensorResult(
+        asset_events=[one.evaluation() for one in found],
+        cursor=f"{digest} {now.isoformat()}",
+        skip_reason=f"Told the checks, no run is needed. {says}",
+    )
 
 
 SENSORS = [source_health_watch]
