@@ -10,6 +10,7 @@ import dagster as dg
 from azak_assets.defs import (
     disclosures,
     forecasts,
+    health,
     market,
     news,
     reference,
@@ -17,6 +18,7 @@ from azak_assets.defs import (
     schedules,
     scores,
 )
+from azak_assets.defs.health import sensors as health_sensors
 from azak_assets.defs.marts import assets as marts
 from azak_assets.resources import (
     ChatModelsResource,
@@ -26,7 +28,7 @@ from azak_assets.resources import (
     is_live,
 )
 
-GROUPS = (reference, market, news, disclosures, retrieval, forecasts, scores)
+GROUPS = (reference, market, news, disclosures, retrieval, forecasts, scores, health)
 """Every module of such a folder is loaded, and the folder's name is the group of its assets."""
 SANDBOX_TAG = {"azak/data": "sandbox"}
 """On every asset outside the live world: nobody may take what the page of an asset shows for the market."""
@@ -47,6 +49,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         "asset_checks": [check for folder in GROUPS for check in dg.load_asset_checks_from_package_module(folder)],
         "jobs": schedules.JOBS,
         "schedules": schedules.SCHEDULES,
+        "sensors": health_sensors.SENSORS,
         "resources": {
             "warehouse": warehouse,
             "upstreams": UpstreamsResource(warehouse=warehouse),

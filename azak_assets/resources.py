@@ -10,7 +10,7 @@ psycopg, HTTP and feed libraries that only a run needs (1.5 s, as much as Dagste
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 from pydantic import SecretStr
 
+from azak_assets import krx
 from azak_assets.settings import EmbedderName, FetchBodies, Mode, Settings
 from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
 from azak_assets.text.embedders import Embedder, KoSimCSEEmbedder, LocalEmbedder, OpenAIEmbedder
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from azak_assets.sources.naver import NaverSearchClient
     from azak_assets.sources.opendart import OpenDartClient
     from azak_assets.sources.pages import PageReader
+    from azak_assets.sources.protocols import Ledger, TokenStore, ValidatorStore
     from azak_assets.sources.reddit import RedditClient
     from azak_assets.sources.rss import RssClient
+    from azak_assets.warehouse.payloads import PayloadWriter
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:
         """One engine a run, closed with it."""
         settings = current_settings()
-        with open_warehouse(settings, current_world(settings), run_id=context.run_id or "") as warehouse:
+        with open_warehouse(
+            settings, current_world(settings), run_id=context.run.run_id if context.run else ""
+        ) as warehouse:
             yield warehouse
 
 
@@ -145,18 +150,38 @@ class Upstreams:
     Each property raises ``NotConfigured`` where credentials are missing; ``records`` says whether asking makes sense.
     """
 
-    def __init__(self, settings: Settings, of_world: World, engine: "sa.Engine", *, is_backfill: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        of_world: World,
+        engine: "sa.Engine",
+        *,
+        is_backfill: bool = False,
+        payloads: "PayloadWriter | None" = None,
+    ) -> None:
         from azak_assets.sources.protocols import HostRules  # noqa: PLC0415
+        from azak_assets.warehouse.health import SourceLedger  # noqa: PLC0415
         from azak_assets.warehouse.limits import PostgresBudget, PostgresTokenStore  # noqa: PLC0415
         from azak_assets.warehouse.politeness import PostgresHosts, PostgresValidators  # noqa: PLC0415
 
         self.settings = settings
         self.world = of_world
-        self._tokens = PostgresTokenStore(engine)
-        self._validators = PostgresValidators(engine)
+        self._tokens: TokenStore = PostgresTokenStore(engine)
+        self._validators: ValidatorStore = PostgresValidators(engine)
         self._hosts = PostgresHosts(engine, HostRules)
         # A backfill leaves most of a live budget to live work while a session is open; the sandbox has no live work.
-        self._budget = PostgresBudget(engine, live=of_world.name != "live" or not is_backfill)
+        budget = PostgresBudget(engine, live=of_world.name != "live" or not is_backfill)
+        self._budget: Ledger = SourceLedger(engine, budget, payloads)
+
+    def now(self) -> datetime:
+        """The instant at which the upstreams are asked (KST): now, or in a replay when they were asked."""
+        return datetime.now(krx.KST)
+
+    def usage(self) -> dict[str, tuple[int, int, int | None]]:
+        """By upstream that was asked here: calls so far, everybody's calls today (KST), calls a day allowed."""
+        from azak_assets.warehouse.health import SourceLedger  # noqa: PLC0415
+
+        return self._budget.usage() if isinstance(self._budget, SourceLedger) else {}
 
     @property
     def source(self) -> str:
@@ -179,6 +204,8 @@ class Upstreams:
         for client in [*made, *self.__dict__.get("rss", [])]:
             if client is not None:
                 client.close()
+        if callable(close := getattr(self._budget, "close", None)):
+            close()
 
     @cached_property
     def kis(self) -> "KisClient":
@@ -194,6 +221,7 @@ class Upstreams:
             tokens=self._tokens,
             budget=self._budget,
             per_second=self.settings.kis_rate,
+            now=self.now,
         )
 
     @cached_property
@@ -215,7 +243,11 @@ class Upstreams:
             naver_client_secret=self.settings.naver_client_secret,
         )
         return NaverSearchClient(
-            base_url=self.settings.naver_base_url, client_id=client_id, client_secret=secret, budget=self._budget
+            base_url=self.settings.naver_base_url,
+            client_id=client_id,
+            client_secret=secret,
+            budget=self._budget,
+            now=self.now,
         )
 
     @cached_property
@@ -224,7 +256,7 @@ class Upstreams:
         from azak_assets.sources.rss import RssClient  # noqa: PLC0415
 
         return [
-            RssClient(name, base, budget=self._budget, validators=self._validators)
+            RssClient(name, base, budget=self._budget, validators=self._validators, now=self.now)
             for name, base in (("hankyung", self.settings.hankyung_base_url), ("mk", self.settings.mk_base_url))
         ]
 
@@ -266,17 +298,37 @@ class UpstreamsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Upstreams]:
         """Clients are made when an asset first asks for one, and closed with the run."""
         settings = current_settings()
+        of_world = current_world(settings)
         tags = context.run.tags if context.run else {}
         upstreams = Upstreams(
             settings,
-            current_world(settings),
+            of_world,
             cast("sa.Engine", self.warehouse.engine),
             is_backfill=not BACKFILL_TAGS.isdisjoint(tags),
+            payloads=payload_writer(settings, of_world, context.run),
         )
         try:
             yield upstreams
         finally:
             upstreams.close()
+
+
+def payload_writer(settings: Settings, of_world: World, run: dg.DagsterRun | None) -> "PayloadWriter":
+    """Where the answers to ``run`` are kept, with what `azak replay-payloads` needs to run it again."""
+    from azak_assets.warehouse.payloads import PayloadWriter, folder_of  # noqa: PLC0415
+
+    selection = run.asset_selection if run else None
+    return PayloadWriter(
+        folder_of(settings.azak_home, of_world.name),
+        run_id=run.run_id if run else "",
+        about={
+            "job": run.job_name if run else None,
+            "assets": sorted(key.to_user_string() for key in selection) if selection else None,
+            "tags": dict(run.tags) if run else {},
+            "feeds": sorted(of_world.feeds) if of_world.feeds is not None else None,
+        },
+        keep_days=settings.azak_payload_days,
+    )
 
 
 @dataclass(frozen=True)

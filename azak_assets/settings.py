@@ -84,6 +84,11 @@ class Settings(BaseSettings):
     azak_sandbox_url: str | None = Field(
         None, description="Address of a running sandbox; default: `azak` starts one where it needs it."
     )
+    azak_payload_days: int = Field(
+        30,
+        ge=0,
+        description="Days (KST) for which the raw answers of the upstreams are kept under AZAK_HOME/payloads; 0: none.",
+    )
     azak_embedder: EmbedderName = Field(
         EmbedderName.LOCAL, description="`local`, `kosimcse` (needs the torch extra) or `openai`."
     )

@@ -11,6 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from azak_assets import krx
 from azak_assets.cli.environment import start_sandbox
@@ -19,7 +20,9 @@ from azak_assets.resources import Upstreams, current_world
 from azak_assets.settings import Settings
 from azak_assets.sources.collect import collect
 from azak_assets.warehouse import database
-from azak_assets.warehouse.limits import PostgresBudget
+from azak_assets.warehouse.health import SourceLedger
+from azak_assets.warehouse.limits import Closed, PostgresBudget
+from azak_assets.warehouse.payloads import PayloadWriter
 from benchmarks.bars import Row, finish
 from benchmarks.load_partition import own_database
 
@@ -36,9 +39,9 @@ class Counted:
     asked: int = 0
     per_second: float = 0
 
-    def acquire(self, name: str, per_second: float) -> None:
+    def acquire(self, name: str, per_second: float) -> Closed | None:
         self.asked, self.per_second = self.asked + 1, per_second
-        self.budget.acquire(name, per_second)
+        return self.budget.acquire(name, per_second)
 
 
 def main() -> None:
@@ -52,7 +55,9 @@ def main() -> None:
             settings = settings.in_sandbox(start_sandbox(settings, children, replay=None, seed=1))
             upstreams = Upstreams(settings, current_world(settings), engine)
             counted = Counted(PostgresBudget(engine))
-            upstreams._budget = counted  # type: ignore[assignment]
+            # As a run has it: every call in the books, every answer kept.
+            payloads = PayloadWriter(Path(home) / "payloads", run_id="benchmark", about={}, keep_days=30)
+            upstreams._budget = SourceLedger(engine, counted, payloads)
             days = [session.day for session in krx.sessions(krx.shift(LAST_DAY, -ROUNDS).day, LAST_DAY)]
             codes = [one.stock_code for one in upstreams.kis.listed_stocks().records if one.security_kind == "stock"][
                 :100

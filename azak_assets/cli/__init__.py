@@ -136,14 +136,39 @@ def env() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Ask each configured upstream one cheap question instead.")
+    ] = False,
+) -> None:
     """Show every setting, the mode, which upstream answers, the calendar's witnesses, disk and versions.
 
-    Example: `azak doctor`.
+    Example: `azak doctor`, or `azak doctor --sources`.
     """
+    if sources:
+        from azak_assets.cli.ask_sources import ask_sources  # noqa: PLC0415
+
+        if not ask_sources(console):
+            raise typer.Exit(1)
+        return
     from azak_assets.cli.doctor import examine  # noqa: PLC0415
 
     if not examine(console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay_payloads(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day of answers (KST).")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day of answers (KST).")],
+) -> None:
+    """Rebuild the raw tables from the answers that were kept on these days, without asking any upstream.
+
+    Example: `azak replay-payloads --from 2026-11-20 --to 2026-11-26`.
+    """
+    from azak_assets.cli.replay_payloads import replay_payloads as again  # noqa: PLC0415
+
+    if not again(console, first=first.date(), last=last.date()):
         raise typer.Exit(1)
 
 

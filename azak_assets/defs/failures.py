@@ -13,10 +13,19 @@ RETRIES, RETRY_AFTER_S = 2, 30
 
 
 def as_dagster(failure: SourceFailure, what: str) -> dg.Failure | dg.RetryRequested:
-    """A retry where asking again can help (`retry`, `wait`), else a failure that says what to do and ends the step."""
+    """A retry where asking again can help (`retry`, `wait`), else a failure that says what to do and ends the step.
+
+    Whose failure it is, its name and what is done about it stand in the failed step's metadata, and after a last retry
+    below the error, which is then all the UI has.
+    """
+    told = {"upstream": failure.upstream, "cause": failure.cause, "policy": f"{failure.action}: {failure.policy}"}
+    if failure.usage:
+        told["calls"] = failure.usage
     if failure.action in ("retry", "wait"):
-        return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=failure.retry_after or RETRY_AFTER_S)
-    return dg.Failure(f"{what}: {failure}", allow_retries=False)
+        wait = RETRY_AFTER_S if failure.retry_after is None else failure.retry_after
+        failure.add_note("; ".join(f"{name}: {value}" for name, value in told.items()))
+        return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait)
+    return dg.Failure(f"{what}: {failure}", metadata=told, allow_retries=False)
 
 
 def silent(

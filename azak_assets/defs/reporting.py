@@ -16,6 +16,7 @@ from azak_assets.sources.records import Reject
 if TYPE_CHECKING:
     import pandas as pd
 
+    from azak_assets.resources import Upstreams
     from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.scope import LoadResult
 
@@ -52,6 +53,16 @@ def loaded(
     if rejected:
         metadata["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
     return metadata
+
+
+def usage(upstreams: "Upstreams") -> dict[str, Any]:
+    """What the run asked so far of each upstream, and how much of its day is used up by everybody."""
+    lines = [
+        f"* {name}: {calls} calls of this run so far, {today} today"
+        + (f" of {allowed} ({today / allowed:.0%})" if allowed else "")
+        for name, (calls, today, allowed) in sorted(upstreams.usage().items())
+    ]
+    return {"calls": dg.MetadataValue.md("\n".join(lines))} if lines else {}
 
 
 def span(instants: "pd.Series") -> dict[str, str]:

@@ -18,7 +18,7 @@ from azak_assets.defs.owed import PARTITION, made_since, next_owed
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.resources import is_live
 
-REFERENCE = dg.AssetSelection.groups("reference") | dg.AssetSelection.assets(
+REFERENCE = dg.AssetSelection.groups("reference", "health") | dg.AssetSelection.assets(
     ["ml", "models"], ["ml", "prompt_versions"]
 )
 TEXT = dg.AssetSelection.groups("news")
@@ -38,7 +38,7 @@ STOCKS, DAILY_BARS, EVALUATIONS = (
 )
 
 reference_job = dg.define_asset_job(
-    "reference", REFERENCE, description="Sessions, listed stocks, company codes, models."
+    "reference", REFERENCE, description="Sessions, listed stocks, company codes, models, and how the upstreams answer."
 )
 news_job = dg.define_asset_job(
     "news",

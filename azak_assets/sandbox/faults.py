@@ -17,7 +17,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KINDS = ("500", "429", "error_in_200", "empty", "html", "truncated", "cp949", "words", "expired_token", "lost")
+KINDS = (
+    "500", "429", "401", "403", "error_in_200", "empty", "html", "truncated", "cp949", "words", "expired_token", "lost",
+)  # fmt: skip
 
 _MAINTENANCE = (
     "<!DOCTYPE html><html lang='ko'><head><title>서비스 점검 안내</title></head>"
@@ -88,7 +90,7 @@ class FaultMiddleware:
         elif kind == "expired_token":
             scope.setdefault("state", {})["expired_token"] = True
             await self._app(scope, receive, send)
-        elif kind in {"500", "429", "error_in_200"}:
+        elif kind in {"500", "429", "401", "403", "error_in_200"}:
             await refusal(path, kind)(scope, receive, send)
         elif kind == "empty":
             await Response(b"", media_type="application/json")(scope, receive, send)
@@ -159,9 +161,12 @@ def _upstream(path: str) -> str:
 
 
 def refusal(path: str, kind: str) -> Response:
-    """The upstream's own answer to a server fault ("500"; "error_in_200" under HTTP 200) or too many calls ("429")."""
+    """The upstream's own answer to a server fault ("500"; "error_in_200" under HTTP 200) or too many calls ("429").
+
+    A gateway before it turns clients away with a page ("401", "403"), whatever they asked.
+    """
     upstream = _upstream(path)
-    answers = {"500": _BROKEN, "429": _TOO_OFTEN, "error_in_200": _IN_SUCCESS}[kind]
+    answers = {"500": _BROKEN, "429": _TOO_OFTEN, "error_in_200": _IN_SUCCESS}.get(kind, {})
     otherwise = (int(kind) if kind.isdigit() else 200, _MAINTENANCE)
     status, body = answers.get(f"{upstream}.xml" if path.endswith(".xml") else upstream, otherwise)
     headers = {"retry-after": "1"} if status == 429 else None

@@ -32,8 +32,8 @@ from azak_assets.sandbox.world import (
     Issue,
     Market,
     MinuteBar,
-    Post,
     OvertimeBar,
+    Post,
     isin_of,
     terms_of,
 )

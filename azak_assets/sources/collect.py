@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
-from azak_assets.sources.failures import Empty, SourceFailure
+from azak_assets.sources.failures import Empty, NotKept, SourceFailure
 from azak_assets.sources.records import Batch
 
 K = TypeVar("K")
@@ -27,7 +27,7 @@ def collect(
     `on_progress(done, total)` is called in the consumer's thread before each yield. A failure of one key is yielded
     and the others go on, with two exceptions, which are raised after the calls not yet started were cancelled: one
     whose action is `stop` (wrong keys, used-up quota: no other key would fare better), and `2 * workers` failures in a
-    row other than `Empty` (the upstream is down, and every key would wait out its retries).
+    row other than `Empty` and `NotKept` (the upstream is down, and every key would wait out its retries).
     """
     executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="collect")
     waiting = iter(keys)
@@ -43,7 +43,8 @@ def collect(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(future)
                 result = _result(future)
-                in_a_row = in_a_row + 1 if isinstance(result, SourceFailure) and not isinstance(result, Empty) else 0
+                is_trouble = isinstance(result, SourceFailure) and not isinstance(result, Empty | NotKept)
+                in_a_row = in_a_row + 1 if is_trouble else 0
                 if isinstance(result, SourceFailure) and (result.action == "stop" or in_a_row >= 2 * workers):
                     raise result
                 done += 1

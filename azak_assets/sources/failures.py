@@ -7,10 +7,22 @@ pass through `without_secrets` before they reach a message.
 
 import json
 import re
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
 from typing import ClassVar, Literal
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
 
+from azak_assets import krx
+
 Action = Literal["retry", "wait", "stop", "alert"]
+
+POLICIES: dict[Action, str] = {
+    "retry": "asked again with growing pauses, by the client and then by the step; a later run may succeed",
+    "wait": "waited for as long as the upstream says, then asked again; a later run may succeed",
+    "stop": "not asked again before somebody, or a new day, has changed the cause",
+    "alert": "not asked again by this run: a person has to look",
+}
+"""What is done about a failure, by its action, in words for the operator."""
 
 SECRET_PARAMETERS = frozenset({"crtfc_key", "appkey", "appsecret", "secretkey", "token", "key", "api_key"})
 """Query parameters that hold a credential at one of our upstreams, lower case."""
@@ -45,6 +57,10 @@ class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses
 
     default_action: ClassVar[Action] = "alert"
     default_advice: ClassVar[str] = ""
+    is_of_the_upstream: ClassVar[bool] = True
+    """Whether the upstream is the worse for it; else it answered as it should."""
+    pause: ClassVar[timedelta | None] = None
+    """For how long nobody asks the upstream with the same credentials again, whatever the process."""
 
     def __init__(
         self,
@@ -63,7 +79,23 @@ class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses
         self.action: Action = action or self.default_action
         self.retry_after = retry_after
         """Seconds after which the upstream said, or is known, to answer again; None when nobody knows."""
+        self.usage: str | None = None
+        """How much of its quota the upstream was asked today, where that is known."""
         super().__init__()
+
+    @property
+    def cause(self) -> str:
+        """The failure's name."""
+        return type(self).__name__
+
+    @property
+    def policy(self) -> str:
+        """What is done about it, in words."""
+        return POLICIES[self.action]
+
+    def close_for(self, now: datetime) -> timedelta | None:  # noqa: ARG002 - RateLimited needs it
+        """For how long nobody should ask again, at `now` (aware); None where asking again is right."""
+        return self.pause
 
     def __str__(self) -> str:
         place = f" [{self.url}]" if self.url else ""
@@ -88,6 +120,7 @@ class Blocked(SourceFailure):
 
     default_action = "alert"
     default_advice = "The publisher refuses automated readers: do not retry, ask them or switch the feed off"
+    pause = timedelta(hours=6)
 
 
 class RateLimited(SourceFailure):
@@ -96,16 +129,27 @@ class RateLimited(SourceFailure):
     default_action = "wait"
     default_advice = "Another process may use the same key: lower the budget or try again in a minute"
 
+    def close_for(self, now: datetime) -> timedelta | None:
+        """Until midnight KST, when a used-up quota is filled up again; a limit a second is waited for instead."""
+        if self.action != "stop":
+            return None
+        tomorrow = now.astimezone(krx.KST).date() + timedelta(days=1)
+        return datetime.combine(tomorrow, time_of_day(), krx.KST) - now
+
 
 class Unauthorized(SourceFailure):
     """The upstream does not accept our credentials. Asking again cannot help."""
 
     default_action = "stop"
     default_advice = "Check the credentials of this upstream in the environment, `azak doctor` lists them"
+    pause: ClassVar[timedelta | None] = timedelta(hours=1)
 
 
 class NotForThisAccount(Unauthorized):
     """The credentials are good, and their kind of account does not have this service: no failure of the day."""
+
+    is_of_the_upstream = False
+    pause = None
 
 
 class Unavailable(SourceFailure):
@@ -143,3 +187,16 @@ class NotConfigured(SourceFailure):
 
     default_action = "stop"
     default_advice = "Set its credentials in the environment, or use the sandbox"
+
+
+class NotKept(SourceFailure):
+    """A replay asked what nobody had asked, or kept, on the days that are replayed. Other questions fare better."""
+
+    default_action = "retry"
+    default_advice = "Replay the day on which it was asked, or ask the upstream: materialize the partition again"
+
+
+BY_CAUSE: dict[str, type[SourceFailure]] = {
+    one.__name__: one for one in (Blocked, RateLimited, Unauthorized, Unavailable, ContractChanged, Empty)
+}
+"""The failures an upstream can be closed for, by name."""

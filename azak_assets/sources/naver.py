@@ -23,6 +23,7 @@ DISPLAY = 100
 STARTS = [*range(1, 1000, DISPLAY), 1000]
 """`start` ends at 1000 and `display` at 100: a query reaches its newest 1,099 items, and the last page overlaps."""
 
+CALLS_A_DAY = 25_000
 QUOTA_USED = "010"
 _HOME_PAGE = re.compile(r"https?://[^/?#]*/?", re.IGNORECASE)
 DATE_ONLY = time_of_day(23, 59, 59)
@@ -52,6 +53,7 @@ class NaverSearchClient:
             base_url,
             budget=budget,
             per_second=per_second,
+            per_day=CALLS_A_DAY,
             headers={"x-naver-client-id": client_id, "x-naver-client-secret": client_secret},
             secrets=(client_id, client_secret),
             sleep=sleep,

@@ -1,5 +1,5 @@
 """What a client needs from the house and cannot keep itself: a shared token, a shared request budget, what feeds and
-hosts said before.
+hosts said before, and somebody who notes what became of every call.
 
 Put here only the protocols that `sources` asks for. Their implementations live in `warehouse` (PostgreSQL, shared by
 all processes) and in the tests (memory, one process); `resources` joins the two, so neither side imports the other.
@@ -7,8 +7,8 @@ all processes) and in the tests (memory, one process); `resources` joins the two
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,112 @@ class HostStore(Protocol):
         ...
 
 
+class Closed(Protocol):
+    """Why an upstream is not asked for now: what it said last, until when, and whom it said it to."""
+
+    @property
+    def cause(self) -> str:
+        """Name of the failure."""
+        ...
+
+    @property
+    def what(self) -> str:
+        """What the upstream said, without secrets."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        ...
+
+    @property
+    def until(self) -> datetime:
+        """From then on (aware) it may be asked again."""
+        ...
+
+    @property
+    def credentials(self) -> str:
+        """Hash of the address and the credentials that were refused; others may ask."""
+        ...
+
+
 class Budget(Protocol):
     """The request budget of an upstream, shared by every process that calls it."""
 
-    def acquire(self, name: str, per_second: float) -> None:
-        """Block until one call to `name` may start at `per_second` calls a second."""
+    def acquire(self, name: str, per_second: float) -> Closed | None:
+        """Block until one call to `name` may start at `per_second` calls a second; or say why it must not be made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of an upstream, without secrets and without its address: the same question has the same answer."""
+
+    upstream: str
+    path: str
+    """Path and query."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """The request's headers that change the answer, sorted by name."""
+
+
+class Stored(Protocol):
+    """An answer that was kept."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers that matter, lower case."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body as it came."""
+        ...
+
+
+@runtime_checkable
+class Ledger(Budget, Protocol):
+    """A budget that also notes what became of every call, and keeps the answers.
+
+    The clients are handed one object as their `budget`; where that is a ledger too, every call is in its books, those
+    of a client written tomorrow as well.
+    """
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether nobody is asked and every answer comes out of `stored`."""
+        ...
+
+    def succeeded(self, upstream: str, *, per_day: int | None) -> None:
+        """Note a call that was answered. `per_day`: the upstream's quota, where it has one."""
+        ...
+
+    def failed(
+        self,
+        upstream: str,
+        *,
+        cause: str,
+        action: str,
+        what: str,
+        advice: str,
+        credentials: str,
+        close_for: timedelta | None,
+        per_day: int | None,
+    ) -> int | None:
+        """Note a call that failed; with `close_for` nobody may ask with these credentials for so long.
+
+        Returns how many calls the upstream had today (KST), None where that is not known.
+        """
+        ...
+
+    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Keep an answer. Never raises: an answer that cannot be kept is still an answer."""
+        ...
+
+    def stored(self, question: Question) -> Stored | None:
+        """The answer that was kept, None where none was."""
         ...

@@ -16,7 +16,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 from tenacity import (
@@ -29,9 +31,14 @@ from tenacity import (
     wait_random,
 )
 
+from azak_assets import krx
 from azak_assets.sources.failures import (
+    BY_CAUSE,
+    SECRET_PARAMETERS,
+    SHORTEST_SECRET,
     Blocked,
     ContractChanged,
+    NotKept,
     RateLimited,
     SourceFailure,
     Unauthorized,
@@ -39,7 +46,7 @@ from azak_assets.sources.failures import (
     Unconfirmed,
     without_secrets,
 )
-from azak_assets.sources.protocols import Budget
+from azak_assets.sources.protocols import Budget, Closed, Ledger, Question
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +65,11 @@ INFLATED_BYTES = 256 * 2**20
 ATTEMPTS = 6
 PATIENCE_S = 90.0
 """No retry starts later than this after the first attempt."""
+
+QUESTION_HEADERS = frozenset({"tr_id", "tr_cont"})
+"""Request headers that ask for something else. All others stay out of what is kept: some hold credentials."""
+ANSWER_HEADERS = frozenset({"content-type", "etag", "last-modified", "retry-after", "tr_cont"})
+"""Answer headers that a client reads, or that tell how to read the body."""
 
 _XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 1)
@@ -209,6 +221,10 @@ class Transport:
     `is_repeatable=False` is for an upstream where asking twice does something twice: once a request may have arrived, a
     lost answer is `Unconfirmed`, and each call has a connection of its own, because one that was kept open and has died
     looks the same as a lost answer.
+
+    Where `budget` is a `Ledger` too, what became of each attempt is noted there, the answers to GET are kept, and an
+    upstream that has refused us is left alone until the ledger's time is over: the call raises that refusal again,
+    which says until when. `per_day` is the upstream's quota, for the ledger.
     """
 
     def __init__(
@@ -219,6 +235,7 @@ class Transport:
         budget: Budget,
         per_second: float,
         headers: Mapping[str, str] | None = None,
+        per_day: int | None = None,
         secrets: tuple[str, ...] = (),
         follow_redirects: bool = False,
         is_repeatable: bool = True,
@@ -229,6 +246,10 @@ class Transport:
         self._unreadable: type[SourceFailure] = ContractChanged if is_repeatable else Unconfirmed
         self._base_url = base_url.rstrip("/")
         self._budget = budget
+        self._ledger = budget if isinstance(budget, Ledger) else None
+        self._per_day = per_day
+        # Who is corrected a key, or a host, is somebody else to the upstream: what it said to the old one is past.
+        self._credentials = hashlib.sha256("\n".join((self._base_url, *secrets)).encode()).hexdigest()[:16]
         self._per_second = per_second
         self._secrets = secrets
         self._headers = {"user-agent": USER_AGENT, **(headers or {})}
@@ -271,20 +292,85 @@ class Transport:
             before_sleep=_log_retry,
             reraise=True,
         )
-        result: T = retrying(self._attempt, read, request)
+        question = self._question(method, path, params or {}, headers or {})
+        if self._ledger is not None and self._ledger.is_replay:
+            return self._read_again(self._ledger, read, request, question)
+        result: T = retrying(self._attempt, read, request, question)
         return result
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _attempt(self, read: Callable[[Answer], T], request: httpx.Request) -> T:
-        self._budget.acquire(self.name, self._per_second)
+    def _attempt(self, read: Callable[[Answer], T], request: httpx.Request, question: Question | None) -> T:
+        closed = self._budget.acquire(self.name, self._per_second)
+        if closed is not None and closed.credentials == self._credentials:
+            raise _still_closed(self.name, closed)
+        token = request.headers.get("authorization", "").partition(" ")[2]
         try:
-            return read(self._answer(request))
+            answer = self._answer(request)
+            if self._ledger is not None and question is not None:
+                self._keep(self._ledger, question, answer, token)
+            result = read(answer)
         except SourceFailure as failure:
             # Here, because whoever asks again logs the failure first.
-            failure.remove(*self._secrets, request.headers.get("authorization", "").partition(" ")[2])
+            failure.remove(*self._secrets, token)
+            if self._ledger is not None:
+                self._note(self._ledger, failure)
+            raise
+        if self._ledger is not None:
+            self._ledger.succeeded(self.name, per_day=self._per_day)
+        return result
+
+    def _note(self, ledger: Ledger, failure: SourceFailure) -> None:
+        if not failure.is_of_the_upstream:
+            ledger.succeeded(self.name, per_day=self._per_day)
+            return
+        calls = ledger.failed(
+            self.name,
+            cause=failure.cause,
+            action=failure.action,
+            what=failure.what,
+            advice=failure.advice,
+            credentials=self._credentials,
+            close_for=failure.close_for(datetime.now(krx.KST)),
+            per_day=self._per_day,
+        )
+        if calls is not None:
+            failure.usage = f"{calls} calls today" + (f" of {self._per_day}" if self._per_day else "")
+
+    def _question(
+        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Question | None:
+        """What is kept of a request; None for one that is not kept: whatever is no GET gets a token or sends."""
+        if method != "GET":
+            return None
+        kept = [(name, value) for name, value in sorted(params.items()) if name.lower() not in SECRET_PARAMETERS]
+        about = sorted((n.lower(), v) for n, v in headers.items() if n.lower() in QUESTION_HEADERS)
+        query = f"?{urlencode(kept)}" if kept else ""
+        return Question(self.name, path + query, tuple(about))
+
+    def _keep(self, ledger: Ledger, question: Question, answer: Answer, token: str) -> None:
+        secrets = [secret for secret in (*self._secrets, token) if len(secret) >= SHORTEST_SECRET]
+        if any(secret in question.path or secret.encode() in answer.body for secret in secrets):
+            log.warning("%s: an answer that repeats a credential is not kept", self.name)
+            return
+        headers = {name: value for name, value in answer.headers.items() if name in ANSWER_HEADERS}
+        ledger.keep(question, answer.status, headers, answer.body)
+
+    def _read_again(
+        self, ledger: Ledger, read: Callable[[Answer], T], request: httpx.Request, question: Question | None
+    ) -> T:
+        """What `read` makes of the answer that was kept; nobody is asked, and a kept failure fails again at once."""
+        stored = ledger.stored(question) if question is not None else None
+        if stored is None:
+            asked = question.path if question is not None else request.url.path
+            raise NotKept(self.name, f"no answer to {asked} is kept")
+        url = without_secrets(str(request.url))
+        try:
+            return read(Answer(self.name, url, stored.status, stored.headers, stored.body))
+        except SourceFailure as failure:
+            failure.retry_after = 0.0  # whoever waits before asking again waits for nobody
             raise
 
     def _answer(self, request: httpx.Request) -> Answer:
@@ -310,6 +396,13 @@ class Transport:
         except httpx.HTTPError as error:
             raise self._lost(self.name, f"{type(error).__name__}: {error}", url=url) from None
         return Answer(self.name, url, response.status_code, response.headers, bytes(body))
+
+
+def _still_closed(upstream: str, closed: Closed) -> SourceFailure:
+    """The refusal that an upstream is left alone for, once more, with the instant until which."""
+    until = closed.until.astimezone(krx.KST)
+    what = f"not asked before {until:%Y-%m-%d %H:%M} KST, because it said: {closed.what}"
+    return BY_CAUSE.get(closed.cause, Blocked)(upstream, what, advice=closed.advice, action="stop")
 
 
 def _is_worth_retrying(error: BaseException) -> bool:

@@ -1,4 +1,5 @@
-"""What an upstream allows all of us together: one access token and one request budget, kept in PostgreSQL.
+"""What an upstream allows all of us together: one access token and one request budget, kept in PostgreSQL; and none at
+all while it has refused us.
 
 Belongs here: the two stores that `sources` asks for through its protocols `TokenStore` and `Budget`; they are joined in
 `resources`, neither room imports the other. Does not belong here: any upstream's figures or addresses (the clients name
@@ -54,6 +55,17 @@ class KeptToken:
 
     access_token: str = field(repr=False)
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Why an upstream is left alone, out of `ops.source_health`; as `sources.protocols.Closed` says."""
+
+    cause: str
+    what: str
+    advice: str
+    until: datetime
+    credentials: str
 
 
 class PostgresTokenStore:
@@ -151,41 +163,55 @@ class PostgresBudget:
         self._live = live
         self._in_session = in_session
 
-    def acquire(self, name: str, per_second: float) -> None:
+    def acquire(self, name: str, per_second: float) -> Closed | None:
         """Block until one call to `name` may start at `per_second` calls a second, over all processes.
+
+        Returns why it must not be made where the upstream has refused somebody, of whatever process: at once, since
+        nobody waits for a call that is not made. The caller knows whether it is the one who was refused.
 
         Raises:
             LimitsError: the database does not answer; the call must not be made.
         """
         if not self._live and self._in_session(self._now(name)):
-            self._wait_for_slot(f"{name}/backfill", per_second * BACKFILL_SHARE)
-        self._wait_for_slot(name, per_second)
+            self._wait_for_slot(name, f"{name}/backfill", per_second * BACKFILL_SHARE)
+        return self._wait_for_slot(name, name, per_second)
 
-    def _wait_for_slot(self, name: str, per_second: float) -> None:
+    def _wait_for_slot(self, upstream: str, queue: str, per_second: float) -> Closed | None:
+        closed: Closed | None = None
         for _ in range(MOST_SLOTS):
             asked_at = time.monotonic()
-            wait = max(0.0, self._next_slot(name, per_second))
+            seconds, closed = self._next_slot(upstream, queue, per_second)
+            wait = 0.0 if closed else max(0.0, seconds)
             time.sleep(wait)
             if time.monotonic() - asked_at - wait <= LATEST_START_S:
-                return
+                break
+        return closed
 
-    def _next_slot(self, name: str, per_second: float) -> float:
-        """Take the next slot; seconds until it begins."""
-        with _translated(self._engine, f"request budget of `{name}`"), self._engine.connect() as connection:
+    def _next_slot(self, upstream: str, queue: str, per_second: float) -> tuple[float, Closed | None]:
+        """Take the next slot of a queue; seconds until it begins, and whether the upstream is closed."""
+        with _translated(self._engine, f"request budget of `{upstream}`"), self._engine.connect() as connection:
             # Losing the last slots in a crash costs nothing, waiting for the disk at every call would: hence
-            # synchronous_commit, for this statement only.
-            seconds: float = connection.execute(
+            # synchronous_commit, for this statement only. That somebody was refused is asked with it: a second question
+            # a call would cost as much again.
+            row = connection.execute(
                 sa.text(
                     "with hurried as (select set_config('synchronous_commit', 'off', true))"
                     " insert into ops.rate_budgets as budget (name, next_at)"
-                    " select :name, clock_timestamp() + make_interval(secs => :step) from hurried"
+                    " select :queue, clock_timestamp() + make_interval(secs => :step) from hurried"
                     " on conflict (name) do update set next_at = make_interval(secs => :step) + greatest("
                     "clock_timestamp(), least(budget.next_at, clock_timestamp() + make_interval(secs => :longest)))"
-                    " returning extract(epoch from budget.next_at - clock_timestamp())::float8 - :step"
+                    " returning extract(epoch from budget.next_at - clock_timestamp())::float8 - :step,"
+                    " (select json_build_array(closed_cause, closed_what, closed_advice, closed_until, closed_for)"
+                    " from ops.source_health where upstream = :upstream and closed_until > clock_timestamp())"
                 ),
-                {"name": name, "step": 1 / per_second, "longest": LONGEST_QUEUE / per_second},
-            ).scalar_one()
-            return seconds
+                {"queue": queue, "upstream": upstream, "step": 1 / per_second, "longest": LONGEST_QUEUE / per_second},
+            ).one()
+        seconds: float = row[0]
+        told: list[str] | None = row[1]
+        if told is None:
+            return seconds, None
+        cause, what, advice, until, credentials = told
+        return seconds, Closed(cause, what, advice, datetime.fromisoformat(until), credentials)
 
     def _now(self, name: str) -> datetime:
         with _translated(self._engine, f"request budget of `{name}`"), self._engine.connect() as connection:

@@ -18,13 +18,13 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from azak_assets.warehouse import encode, frames
+from azak_assets.warehouse import encode, frames, health
 from azak_assets.warehouse.changes import Change
 from azak_assets.warehouse.encode import FrameError
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.tables import quarantine as quarantine_table
 from azak_assets.warehouse.tables import spec
-from azak_assets.warehouse.transactions import transaction, writing
+from azak_assets.warehouse.transactions import Writer, transaction, writing
 
 __all__ = ["FrameError", "LoadResult", "Scope", "append", "load_partition", "quarantine", "refused_values", "storable"]
 
@@ -63,6 +63,7 @@ def load_partition(
     columns = frames.encode_frame(known, frame)
     content = encode.fingerprint(columns, frames.definition(known))
     with writing(bind, known, _scope_hash(scope, complete=complete)) as writer:
+        _heard(writer, table, source, len(frame))
         fingerprint = f"{content} {writer.table_oid}"
         if writer.last_fingerprint == fingerprint:
             return LoadResult(0, 0, len(frame), 0, writer.observed_at, skipped_by_fingerprint=True)
@@ -87,6 +88,7 @@ def append(bind: sa.Engine | sa.Connection, table: str, frame: pd.DataFrame, *, 
     columns = frames.encode_frame(known, frame)
     scope = Scope(days=None)
     with writing(bind, known) as writer:
+        _heard(writer, table, source, len(frame))
         order = frames.check_rows(known, columns, frame, scope)
         change = Change(known, columns, order, scope, complete=False, writer=writer, source=source, run_id=run_id)
         return change.append()
@@ -137,6 +139,13 @@ def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
 def storable(text: str) -> str:
     """The text without what PostgreSQL cannot hold: NUL and half characters, each replaced by a mark."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
+
+
+def _heard(writer: Writer, table: str, source: str, rows: int) -> None:
+    """Note that a source was heard, and whether it had anything to say; only of what sources say."""
+    if table.startswith("raw."):
+        session = health.session_of(writer.observed_at)
+        writer.execute(health.HEARD, source=source, table=table, at=writer.observed_at, rows=rows, session=session)
 
 
 def _scope_hash(scope: Scope, *, complete: bool) -> str:

@@ -831,6 +831,43 @@ crawled_hosts = sa.Table(
     comment="What each publisher allows readers of its article pages, one row a host, kept for a day",
 )
 
+source_health = sa.Table(
+    "source_health",
+    metadata,
+    sa.Column("upstream", TEXT, primary_key=True, comment="Upstream, by the name its client calls it"),
+    _col("last_success_at", INSTANT, "When it last answered a call as it should", null=True)(),
+    _col("last_failure_at", INSTANT, "When a call last failed", null=True)(),
+    _col("cause", TEXT, "Name of the last failure: Blocked, RateLimited, Unauthorized, Unavailable, …", null=True)(),
+    _col("action", TEXT, "What is done about the last failure: retry, wait, stop or alert", null=True)(),
+    _col("what", TEXT, "What the upstream did or said at the last failure, without secrets", null=True)(),
+    _col("advice", TEXT, "What a person can do about the last failure", null=True)(),
+    _col("streak", INT, "Failed calls in a row since the last success, of all processes together")(),
+    _col("failing_since", INSTANT, "First failure of that row; NULL while it answers", null=True)(),
+    _col("calls_day", DAY, "KST date whose calls are counted")(),
+    _col("calls_today", INT, "Calls on that day, of all processes together, failed ones included")(),
+    _col("calls_a_day", INT, "Calls a day that the upstream allows; NULL where it has no quota a day", null=True)(),
+    _col("closed_until", INSTANT, "Nobody asks before, because it refused us; in the past or NULL: open", null=True)(),
+    _col("closed_for", TEXT, "Hash of the address and credentials that were refused; others may ask", null=True)(),
+    _col("closed_cause", TEXT, "Name of the failure that closed it", null=True)(),
+    _col("closed_what", TEXT, "What the upstream said then, without secrets", null=True)(),
+    _col("closed_advice", TEXT, "What a person can do about that", null=True)(),
+    schema="ops",
+    comment="How each upstream answers us, one row an upstream that was ever asked; written with every call",
+)
+
+feeds = sa.Table(
+    "feeds",
+    metadata,
+    sa.Column("source", TEXT, primary_key=True, comment="Source of the rows, as in their column source"),
+    sa.Column("table_name", TEXT, primary_key=True, comment="schema.table"),
+    _col("last_loaded_at", INSTANT, "When its answer was last loaded, with or without rows")(),
+    _col("last_rows_at", INSTANT, "When it last held rows; NULL while it never did", null=True)(),
+    _col("empty_sessions", INT, "Sessions in a row on which it was loaded and held no row")(),
+    _col("last_empty_day", DAY, "Session on which it last held no row, a KST date; NULL if it never did", null=True)(),
+    schema="ops",
+    comment="When each source last brought rows into each raw table, one row a source and table; written by the loads",
+)
+
 load_fingerprints = sa.Table(
     "load_fingerprints",
     metadata,

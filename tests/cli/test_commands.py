@@ -375,6 +375,21 @@ def test_predict_says_what_is_missing(home: Path) -> None:
         assert "names 005930" in refused(home, "predict", "005930", AZAK_SANDBOX_URL=url), "nobody wrote about it"
 
 
+def test_doctor_asks_the_sources_that_are_configured(home: Path) -> None:
+    assert "azak sandbox" in refused(home, "doctor", "--sources"), "there is no sandbox to ask"
+    with start_in_thread(create_app(SeededWorld(1))) as url:
+        said = done(home, "doctor", "--sources", AZAK_SANDBOX_URL=url)
+    assert "✓ kis       the token is good; KOSPI closed at" in said
+    assert "✓ opendart" in said
+    assert "naver: " in said
+
+
+def test_a_replay_without_payloads_is_one_sentence(home: Path) -> None:
+    days = ("--from", "2026-11-20", "--to", "2026-11-26")
+    assert "No answers are kept under" in azak(home, "replay-payloads", *days).stderr
+    assert "swap them" in refused(home, "replay-payloads", "--from", "2026-11-26", "--to", "2026-11-20")
+
+
 def test_a_stopped_server_is_stopped_and_starts_again(home: Path) -> None:
     assert "stopped" in done(home, "db", "stop")
     assert server.status(home) is None

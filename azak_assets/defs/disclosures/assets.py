@@ -4,14 +4,11 @@ Belongs here: collecting disclosures. DART gives a date and no time, so a filing
 receipt date unless it was seen sooner.
 """
 
-from datetime import datetime
-
 import dagster as dg
 import pandas as pd
 
-from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.reporting import loaded
+from azak_assets.defs.reporting import loaded, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -48,7 +45,7 @@ def disclosures(
         return nobody
     window = window_of(context)
     try:
-        batch = upstreams.opendart.filings(window.asked_from(datetime.now(krx.KST)).date(), window.last.day)
+        batch = upstreams.opendart.filings(window.asked_from(upstreams.now()).date(), window.last.day)
     except SourceFailure as failure:
         raise as_dagster(failure, f"disclosures {window.label}") from failure
     frame = pd.DataFrame(batch.records, columns=list(Filing.__dataclass_fields__))
@@ -78,5 +75,6 @@ def disclosures(
             **metadata,
             "listed companies": int(frame["stock_code"].notna().sum()),
             "corrections": int(frame["correction_kind"].notna().sum()),
+            **usage(upstreams),
         }
     )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.reporting import TABLE_ROWS, line_plot, loaded, nothing, span, total
+from azak_assets.defs.reporting import TABLE_ROWS, line_plot, loaded, nothing, span, total, usage
 from azak_assets.defs.windows import Window, settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -239,7 +239,7 @@ def daily_bars(
     )
     metadata["halted"] = int(frame["is_halted"].sum())
     return dg.MaterializeResult(
-        metadata={**metadata, **gathered.metadata()},
+        metadata={**metadata, **gathered.metadata(), **usage(upstreams)},
         check_results=[
             answered_check(["raw", "daily_bars"], gathered, excused=_without_bars(stocks, window, gathered))
         ],
@@ -304,7 +304,7 @@ def index_bars(
         },
         title=f"index, first day = 100, {window.label}",
     )
-    return dg.MaterializeResult(metadata={**metadata, **gathered.metadata()})
+    return dg.MaterializeResult(metadata={**metadata, **gathered.metadata(), **usage(upstreams)})
 
 
 @dg.asset(
@@ -373,7 +373,7 @@ def minute_bars(
         context.log.warning("%s", state)
         return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(asset, state)])
     return dg.MaterializeResult(
-        metadata={**told.metadata(window), **({"state": state} if state else {})},
+        metadata={**told.metadata(window), **({"state": state} if state else {}), **usage(upstreams)},
         check_results=[answered_check(asset, told.everything)],
     )
 

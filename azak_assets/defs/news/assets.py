@@ -6,17 +6,17 @@ session; what is known after a close is traded in the next one. Matches (article
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, nothing, table, total
+from azak_assets.defs.reporting import loaded, nothing, table, total, usage
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
-from azak_assets.sources.failures import SourceFailure
+from azak_assets.sources.failures import NotKept, SourceFailure
 from azak_assets.sources.records import Article, Batch, noted
 from azak_assets.text.articles import articles_frame, newest_versions, repaired, with_first_snippets
 from azak_assets.text.duplicates import fold
@@ -40,7 +40,7 @@ def _answers(
     context: dg.AssetExecutionContext, upstreams: Upstreams, names: list[str], window: Window
 ) -> Iterator[tuple[str, str, Batch[Article] | SourceFailure | str]]:
     """(source, query, batch or failure or reason for silence) of every question asked about ``window``."""
-    now = datetime.now(UTC)
+    now = upstreams.now()
     if silence := upstreams.silence("news", "naver"):
         yield "naver", "", silence
     else:
@@ -52,7 +52,7 @@ def _answers(
                 in_a_row = 0
             except SourceFailure as failure:
                 yield "naver", query, failure
-                in_a_row += 1
+                in_a_row += not isinstance(failure, NotKept)
                 # Every further query would wait out its retries, or be refused like this one; the feeds still speak.
                 if failure.action in ("stop", "alert") or in_a_row == FAILURES_IN_A_ROW:
                     break
@@ -132,7 +132,7 @@ def news(
     feeds = {feed.source: feed for feed in upstreams.rss}
     # The current window keeps all it is shown. A closed one keeps to its sessions: the rest of a feed is not stored
     # then, and has to be sent again to whoever asks next.
-    keeps_all = window.known_until > datetime.now(UTC)
+    keeps_all = window.known_until > upstreams.now()
     for source, batches in found.items():
         label = f"{upstreams.source}{source}"
         answers = [articles_frame(batch.records, source, query) for query, batch in batches]
@@ -182,6 +182,7 @@ def news(
             **loaded(total(results), frame, instant="published_at", rejects=rejects, columns=SHOWN),
             "sources": asked,
             **notes,
+            **usage(upstreams),
         },
     )
     seen = pd.concat(seen_frames, ignore_index=True)

@@ -3,14 +3,14 @@
 Belongs here: reference data that the daily assets look things up in. Model and prompt versions live with the forecasts.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.reporting import loaded, nothing
+from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.krx.universe import Issue, tiers, universe_seed
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
@@ -65,7 +65,7 @@ def broker_calendar(
     """
     if nobody := silent(context, upstreams, "holidays", "kis"):
         return nobody
-    today = datetime.now(krx.KST).date()
+    today = upstreams.now().date()
     last = today + ASKED_AHEAD
     # The broker wants this service asked at most once a day, and the last day of an answer tells when it was given.
     if len(warehouse.read("raw.broker_calendar", columns=["day"], where={"day": last})):
@@ -81,7 +81,8 @@ def broker_calendar(
     source = f"{upstreams.source}KIS CTCA0903R"
     result = warehouse.load("raw.broker_calendar", frame, Scope(days=None), complete=False, source=source)
     warehouse.quarantine(batch.rejects, source=source)
-    return dg.MaterializeResult(metadata=loaded(result, frame, instant="day", rejects=batch.rejects))
+    metadata = loaded(result, frame, instant="day", rejects=batch.rejects)
+    return dg.MaterializeResult(metadata={**metadata, **usage(upstreams)})
 
 
 @dg.asset(
@@ -143,7 +144,7 @@ def stocks(
     if batch.rejects:
         # A refused row may be one of those that are missing: nobody is delisted by a row we could not read.
         newly_gone &= False
-    gone.loc[newly_gone, "delisted_on"] = datetime.now(krx.KST).date()
+    gone.loc[newly_gone, "delisted_on"] = upstreams.now().date()
     gone.loc[newly_gone, "is_active"] = False
     frame = pd.concat([listed, gone], ignore_index=True) if len(gone) else listed
     result = warehouse.load(
@@ -160,7 +161,7 @@ def stocks(
     )
     by_tier = frame.groupby("tier").size()
     return dg.MaterializeResult(
-        metadata={**metadata, **{f"tier {tier}": int(count) for tier, count in by_tier.items()}}
+        metadata={**metadata, **{f"tier {tier}": int(count) for tier, count in by_tier.items()}, **usage(upstreams)}
     )
 
 
@@ -192,4 +193,5 @@ def corp_codes(
         "raw.corp_codes", frame, Scope(days=None), complete=True, source=f"{upstreams.source}OpenDART corpCode.xml"
     )
     warehouse.quarantine(batch.rejects, source=f"{upstreams.source}OpenDART corpCode.xml")
-    return dg.MaterializeResult(metadata=loaded(result, frame, instant="modified_on", rejects=batch.rejects))
+    metadata = loaded(result, frame, instant="modified_on", rejects=batch.rejects)
+    return dg.MaterializeResult(metadata={**metadata, **usage(upstreams)})

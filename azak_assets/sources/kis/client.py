@@ -86,6 +86,8 @@ class _TokenRefused(SourceFailure):
     A `SourceFailure`, so that the transport takes the token out of what the server said; it never leaves the client.
     """
 
+    is_of_the_upstream = False
+
 
 @dataclass(slots=True)
 class _Calls:

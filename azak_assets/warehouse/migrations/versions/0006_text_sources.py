@@ -11,7 +11,7 @@ from alembic import op
 from azak_assets.warehouse.migrations import ddl
 
 revision = "0006"
-down_revision = "0002"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

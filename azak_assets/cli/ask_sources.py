@@ -1,0 +1,124 @@
+"""`azak doctor --sources`: one cheap question to each upstream that has keys, and what was learnt.
+
+Belongs here: which question is cheap, and the sentence about its answer. Does not belong here: looking at an address
+without asking anything (`doctor`), noting health (every question here notes itself, as all calls do).
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+
+from azak_assets.cli.environment import CannotStart, newest_settled
+from azak_assets.resources import Upstreams, current_settings, current_world, database_url
+from azak_assets.settings import Settings
+from azak_assets.sources.failures import NotConfigured, SourceFailure
+from azak_assets.warehouse import database, world
+
+QUERY = "증시"
+RECENT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whom to ask, the feed of a sandbox that would answer, and how; the answer is a sentence."""
+
+    upstream: str
+    feed: str
+    ask: Callable[[Upstreams], str]
+
+
+def _kis(upstreams: Upstreams) -> str:
+    newest = newest_settled(upstreams.now()).day
+    day = min(newest, upstreams.world.last_day or newest)  # recorded data end before today
+    (bar,) = upstreams.kis.index_bars("0001", day, day).records
+    return f"the token is good; KOSPI closed at {bar.close:,.2f} on {bar.trade_date}"
+
+
+def _opendart(upstreams: Upstreams) -> str:
+    today = upstreams.now().date()
+    return f"the key is good; {upstreams.opendart.filed_on(today)} filings on {today} so far"
+
+
+def _naver(upstreams: Upstreams) -> str:
+    found = upstreams.naver.search(QUERY, since=upstreams.now() - RECENT).records
+    return f"the keys are good; {len(found)} articles about {QUERY} in the last {RECENT.seconds // 60} minutes"
+
+
+def _rss(source: str) -> Callable[[Upstreams], str]:
+    def ask(upstreams: Upstreams) -> str:
+        (client,) = (one for one in upstreams.rss if one.source == source)
+        records = client.articles().records
+        return f"the feed has {len(records)} items, the newest of {max(records, key=lambda r: r.published_at).title!r}"
+
+    return ask
+
+
+QUESTIONS = (
+    Question("kis", "index_bars", _kis),
+    Question("opendart", "disclosures", _opendart),
+    Question("naver", "news", _naver),
+    Question("hankyung", "rss", _rss("hankyung")),
+    Question("mk", "rss", _rss("mk")),
+)
+
+
+def ask_sources(console: Console) -> bool:
+    """Ask, and print a line for each upstream as it answers; whether all that are configured did.
+
+    Raises:
+        CannotStart: the database has no tables yet. world.WorldMismatch, NotConfigured, Unavailable: see `resources`.
+    """
+    settings = current_settings()
+    of_world = current_world(settings)
+    url = database_url(settings)
+    if database.status(url).pending:
+        raise CannotStart(
+            "Nobody is asked without the shared budget, and the database lacks it: run `azak db migrate`."
+        )
+    engine = database.create_engine(url)
+    try:
+        found = world.current(engine)
+        if found not in (None, of_world.name):
+            raise world.WorldMismatch(str(found), of_world.name)
+        upstreams = Upstreams(settings, of_world, engine)
+        try:
+            return _ask_all(console, settings, upstreams)
+        finally:
+            upstreams.close()
+    finally:
+        engine.dispose()
+
+
+def _ask_all(console: Console, settings: Settings, upstreams: Upstreams) -> bool:
+    console.print(f"asking each upstream one question (mode: {settings.mode.value}) …")
+    everything = True
+    # At once: an upstream that is down costs half a minute of retries, and four of them still half a minute.
+    with ThreadPoolExecutor(len(QUESTIONS), thread_name_prefix="doctor") as executor:
+        asked = [executor.submit(_answer, question, upstreams) for question in QUESTIONS]
+        for answer in as_completed(asked):
+            line, is_good = answer.result()
+            console.print(line, soft_wrap=True)
+            everything = everything and is_good
+    for name, (_, today, allowed) in sorted(upstreams.usage().items()):
+        console.print(f"  {name}: {today} calls today" + (f" of {allowed} ({today / allowed:.1%})" if allowed else ""))
+    return everything
+
+
+def _answer(question: Question, upstreams: Upstreams) -> tuple[str, bool]:
+    """The line about one upstream, and whether it is as it should be."""
+    name, began = f"{question.upstream:9}", time.monotonic()
+    if not upstreams.world.records(question.feed):
+        return f"[dim]- {name} not recorded in this world[/]", True
+    try:
+        learnt = question.ask(upstreams)
+    except NotConfigured as missing:
+        return f"[dim]- {name} not configured: {escape(missing.what)}[/]", True
+    except SourceFailure as failure:
+        said = f"{failure.cause}: {failure.what}. {failure.advice}. What Azak does: {failure.policy}."
+        return f"[red]✗[/] {name} {escape(said)}", False
+    return f"[green]✓[/] {name} {escape(learnt)} ({time.monotonic() - began:.1f} s)", True

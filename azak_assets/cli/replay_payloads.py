@@ -1,0 +1,246 @@
+"""`azak replay-payloads`: the raw tables once more from the answers that were kept, without asking any upstream.
+
+Belongs here: choosing the runs, running their assets over the stored answers, the summary. Does not belong here: how an
+asset is made, how answers are kept (`warehouse.payloads`), which rows a replay leaves alone (`warehouse.replay`).
+
+Each run that was answered on one of the days is repeated: the same assets, partitions and instant, the same clients,
+whose transport reads the files instead of asking. In Dagster's history nothing of it appears: nobody asked an upstream.
+"""
+
+import logging
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from azak_assets import krx
+from azak_assets.cli.environment import CannotStart, environment, ready_databases, ready_manifest
+from azak_assets.cli.run import COUNTS, Outcome
+from azak_assets.resources import Upstreams, World
+from azak_assets.settings import Mode, Settings
+from azak_assets.sources.protocols import Token
+from azak_assets.warehouse import database, payloads, replay, world
+from azak_assets.warehouse.payloads import KeptRun, StoredAnswers
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+NOBODY = "http://nobody.invalid"
+"""Where the clients of a replay would ask, if they asked: a name that never resolves."""
+NAMED = 10
+
+
+class NoTokens:
+    """A token store for clients that ask nobody."""
+
+    def get_or_issue(self, name: str, issue: object, *, discard: str | None = None) -> Token:  # noqa: ARG002
+        """A token that nobody will see."""
+        return Token("replayed", datetime.max.replace(tzinfo=krx.KST))
+
+
+class NoValidators:
+    """A store of what feeds said of their version that knows nothing and keeps nothing: what was answered is read."""
+
+    def read(self, feed: str) -> Mapping[str, str]:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def keep(self, feed: str, headers: Mapping[str, str]) -> None:
+        """Nothing: the versions of today's feeds stay."""
+
+
+class ReplayedUpstreams(Upstreams):
+    """The clients of a run whose answers are all kept, at the instant when it ran."""
+
+    def __init__(
+        self, settings: Settings, of_world: World, engine: sa.Engine, run: KeptRun, answers: StoredAnswers
+    ) -> None:
+        super().__init__(settings.in_sandbox(NOBODY), of_world, engine)
+        self._tokens = NoTokens()
+        self._validators = NoValidators()
+        self._budget = answers
+        self._began_at = run.began_at
+
+    def now(self) -> datetime:
+        """When the run began."""
+        return self._began_at.astimezone(krx.KST)
+
+
+@dataclass
+class Told:
+    """What a replay did, over all of its runs."""
+
+    outcome: Outcome = field(default_factory=Outcome)
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    missing: dict[payloads.Key, None] = field(default_factory=dict)
+    runs: int = 0
+
+
+def replay_payloads(console: Console, *, first: date, last: date) -> bool:
+    """Repeat the runs answered on the KST days from ``first`` to ``last``; whether every step succeeded.
+
+    Raises:
+        CannotStart: nothing is kept of those days. world.WorldMismatch: it is of another world than the database.
+    """
+    if first > last:
+        raise CannotStart(f"--from {first} is later than --to {last}: swap them.")
+    settings = Settings()
+    settings.azak_home.mkdir(parents=True, exist_ok=True)
+    databases = ready_databases(settings, console)
+    engine = database.create_engine(databases.azak)
+    try:
+        runs, of_world = kept_runs(settings, engine, first, last)
+        variables = environment(settings, databases)
+        os.environ.update(variables)
+        ready_manifest(variables)
+        told = replay_runs(console, settings, engine, of_world, runs)
+    finally:
+        engine.dispose()
+    return not told.outcome.failures
+
+
+def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) -> tuple[list[KeptRun], str]:
+    """The runs to repeat, and their world; a new database is stamped with it.
+
+    Raises:
+        CannotStart, world.WorldMismatch: as `replay_payloads`.
+    """
+    of_world = _world(settings, world.current(engine))
+    folder = payloads.folder_of(settings.azak_home, of_world)
+    runs = payloads.runs(folder, first, last)
+    if not runs:
+        kept = payloads.days(folder)
+        which = f"; kept are {kept[0]} … {kept[-1]}" if kept else ""
+        raise CannotStart(f"No answers of {first} … {last} are kept under {folder}{which}.")
+    world.stamp(engine, of_world)
+    return runs, of_world
+
+
+def _world(settings: Settings, stamped: str | None) -> str:
+    """The world to replay: the database's, or the only one there are payloads of that fits the mode."""
+    is_live = settings.mode is Mode.LIVE
+    kept = payloads.worlds(settings.azak_home)
+    if not kept:
+        raise CannotStart(
+            f"No answers are kept under {settings.azak_home / 'payloads'}: a run keeps them for AZAK_PAYLOAD_DAYS "
+            "days, on the machine it runs on; copy that folder here."
+        )
+    if stamped is not None and stamped not in kept:
+        raise world.WorldMismatch(stamped, kept[0])
+    fitting = [stamped] if stamped is not None else [name for name in kept if (name == "live") == is_live]
+    if len(fitting) != 1:
+        raise CannotStart(
+            f"Answers of {', '.join(kept)} are kept and the database is new, so which of them is meant is open: set "
+            "AZAK_MODE, or leave only one of them under payloads."
+        )
+    (chosen,) = fitting
+    if (chosen == "live") != is_live:
+        raise CannotStart(
+            f"These answers and this database are of the world {chosen}, and the mode is {settings.mode.value}: worlds "
+            f"never mix. Set AZAK_MODE={'live' if chosen == 'live' else 'sandbox'}."
+        )
+    return chosen
+
+
+def replay_runs(
+    console: Console, settings: Settings, engine: sa.Engine, of_world: str, runs: Sequence[KeptRun]
+) -> Told:
+    """Repeat runs in their order, show how far it is, and print what came of it."""
+    import dagster as dg  # noqa: PLC0415 - three seconds that `azak --help` must not cost
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    from azak_assets.definitions import GROUPS, defs  # noqa: PLC0415 - it reads the manifest
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    repository = defs.get_repository_def()
+    asking = {
+        key: asset
+        for folder in GROUPS
+        for asset in dg.load_assets_from_package_module(folder)
+        if isinstance(asset, dg.AssetsDefinition) and "upstreams" in asset.op.required_resource_keys
+        for key in asset.keys
+    }
+    told = Told()
+    console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs to repeat, no upstream is asked")
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("replay", total=len(runs))
+        for run in runs:
+            selected = _selected(repository, run, asking)
+            bar.update(task, description=f"{run.began_at.astimezone(krx.KST):%m-%d %H:%M} {run.about.get('job') or ''}")
+            if selected:
+                answers = StoredAnswers(run, runs)
+                feeds = run.about.get("feeds")
+                of_run = World(of_world, None if feeds is None else frozenset(feeds))
+                result = dg.materialize(
+                    list({id(one): one for one in (asking[key] for key in selected)}.values()),
+                    instance=None,
+                    resources={
+                        "warehouse": replay.warehouse_for(engine, run, runs),
+                        "upstreams": ReplayedUpstreams(settings, of_run, engine, run, answers),
+                    },
+                    partition_key=run.about["tags"].get("dagster/partition"),
+                    tags=_kept_tags(run.about["tags"]),
+                    raise_on_error=False,
+                )
+                told.runs += 1
+                told.missing |= answers.missing
+                _note(told, result)
+            bar.advance(task)
+    _summarize(console, told)
+    return told
+
+
+def _selected(
+    repository: "dg.RepositoryDefinition", run: KeptRun, asking: Mapping["dg.AssetKey", "dg.AssetsDefinition"]
+) -> list["dg.AssetKey"]:
+    """The assets of a run that ask upstreams."""
+    import dagster as dg  # noqa: PLC0415
+
+    named = run.about.get("assets")
+    if named is not None:
+        keys = {dg.AssetKey.from_user_string(name) for name in named}
+    elif run.about.get("job") in repository.job_names:
+        keys = set(repository.get_job(run.about["job"]).asset_layer.executable_asset_keys)
+    else:
+        keys = set()
+    return sorted(keys & asking.keys())
+
+
+def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that say what to do: partitions, and our own."""
+    return {name: value for name, value in tags.items() if name.startswith(("dagster/asset_partition_range", "azak/"))}
+
+
+def _note(told: Told, result: "dg.ExecuteInProcessResult") -> None:
+    outcome = Outcome()
+    for event in result.all_events:
+        outcome.note(event)
+    for name, counts in outcome.counts.items():
+        told.counts.setdefault(name, Counter()).update(counts)
+    told.outcome.failures += [failure for failure in outcome.failures if failure not in told.outcome.failures]
+
+
+def _summarize(console: Console, told: Told) -> None:
+    """The tables with what the replay changed in them, the questions without an answer, and what failed."""
+    table = Table("table", *COUNTS, title=f"{told.runs} runs replayed", title_justify="left")
+    for name, counts in sorted(told.counts.items()):
+        table.add_row(name, *(str(counts[count]) for count in COUNTS))
+    console.print(table)
+    totals: Counter[str] = sum(told.counts.values(), Counter())
+    console.print("  this replay       " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
+    if told.missing:
+        console.print(f"[yellow]! {len(told.missing)} questions have no kept answer[/]; nothing of them was touched:")
+        for upstream, path, _ in list(told.missing)[:NAMED]:
+            console.print(f"  {upstream} {path}", soft_wrap=True, markup=False)
+    for failure in told.outcome.failures:
+        console.print(f"[red]✗[/] {failure}", soft_wrap=True)

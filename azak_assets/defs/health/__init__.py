@@ -1,0 +1,1 @@
+"""News, duplicates and company mentions."""

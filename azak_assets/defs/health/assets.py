@@ -1,0 +1,56 @@
+"""How the upstreams answer, for the operator: the table that the transport writes, and the checks on it.
+
+Belongs here: showing it. Does not belong here: what a verdict says (`verdicts`), asking an upstream.
+"""
+
+from datetime import datetime
+
+import dagster as dg
+import pandas as pd
+
+from azak_assets import krx
+from azak_assets.defs.health.verdicts import ASSET, SPECS, verdicts
+from azak_assets.defs.reporting import table
+from azak_assets.warehouse.warehouse import Warehouse
+
+EVERY_ROW = 1000
+
+
+@dg.asset(
+    key=ASSET,
+    kinds={"python", "postgres"},
+    owners=["team:platform"],
+    code_version="1",
+    check_specs=SPECS,
+    metadata={"dagster/table_name": "ops.source_health"},
+)
+def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+    """How each upstream answers us: last success, last failure with its cause and what to do, calls of today.
+
+    Grain: one row an upstream that was ever asked. Source: every call of every process notes itself, so materializing
+    shows the table and asks nobody; the checks below are looked at every minute by the sensor `source_health_watch`.
+    Known defect: a process that is killed loses the successes of its last five seconds from the count.
+    """
+    rows = [
+        {
+            "upstream": one.upstream,
+            "state": "closed until " + _short(one.closed_until)
+            if one.is_closed
+            else (f"{one.streak} failures in a row" if one.streak else "answers"),
+            "last success": _short(one.last_success_at),
+            "last failure": _short(one.last_failure_at),
+            "cause": one.cause,
+            "calls today": one.calls_today,
+            "calls a day": one.calls_a_day,
+            "what": one.what,
+        }
+        for one in warehouse.source_health()
+    ]
+    return dg.MaterializeResult(
+        metadata={"rows": len(rows), "sample": dg.MetadataValue.md(table(pd.DataFrame(rows), EVERY_ROW))},
+        check_results=[verdict.result() for verdict in verdicts(warehouse)],
+    )
+
+
+def _short(instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant.astimezone(krx.KST):%m-%d %H:%M}"

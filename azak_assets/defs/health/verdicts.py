@@ -1,0 +1,126 @@
+"""What the health of the upstreams means: who fails, since when, why and what to do, in sentences.
+
+Belongs here: the verdicts. Does not belong here: when they are asked for (`assets` at a materialization, `sensors`
+every minute), nor how health is noted (`warehouse.health`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import dagster as dg
+
+from azak_assets import krx
+from azak_assets.sources.failures import POLICIES, Action
+from azak_assets.warehouse.warehouse import Warehouse
+
+ASSET = dg.AssetKey(["ops", "source_health"])
+EVERY_UPSTREAM_ANSWERS = "every_upstream_answers"
+EVERY_SOURCE_BRINGS_ROWS = "every_source_brings_rows"
+SPECS = [
+    dg.AssetCheckSpec(
+        EVERY_UPSTREAM_ANSWERS,
+        asset=ASSET,
+        description=(
+            "The newest call to every upstream was answered. Looked at every minute; the verdict names who fails, "
+            "since when, why and what to do."
+        ),
+    ),
+    dg.AssetCheckSpec(
+        EVERY_SOURCE_BRINGS_ROWS,
+        asset=ASSET,
+        description="No source that once brought rows has answered with none for three sessions.",
+    ),
+]
+
+LONG_FAILING = timedelta(hours=1)
+"""A failing upstream is a warning; when it has answered nobody for so long, or refuses us, an error."""
+EMPTY_SESSIONS = 3
+"""On so many sessions in a row a source that lives has something to say."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says."""
+
+    name: str
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    description: str
+    metadata: dict[str, Any]
+
+    def result(self) -> dg.AssetCheckResult:
+        """For a materialization."""
+        return dg.AssetCheckResult(
+            asset_key=ASSET,
+            check_name=self.name,
+            passed=self.passed,
+            severity=self.severity,
+            description=self.description,
+            metadata=self.metadata,
+        )
+
+    def evaluation(self) -> dg.AssetCheckEvaluation:
+        """For a sensor, which belongs to no run."""
+        return dg.AssetCheckEvaluation(
+            asset_key=ASSET,
+            check_name=self.name,
+            passed=self.passed,
+            severity=self.severity,
+            description=self.description,
+            metadata=self.metadata,
+        )
+
+    @property
+    def says(self) -> str:
+        """What an operator reads, without the counts that move with every call."""
+        return f"{self.name} {self.passed} {self.severity.value} {self.description}"
+
+
+def verdicts(warehouse: Warehouse) -> list[Verdict]:
+    """Both checks, from two small tables."""
+    return [_answers(warehouse), _brings_rows(warehouse)]
+
+
+def _answers(warehouse: Warehouse) -> Verdict:
+    upstreams = warehouse.source_health()
+    sentences, is_serious = [], False
+    for one in upstreams:
+        if not (one.streak or one.is_closed):
+            continue
+        since = one.failing_since or one.last_failure_at
+        closed = f" Nobody asks it before {_at(one.closed_until)}." if one.is_closed else ""
+        sentences.append(
+            f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): "
+            f"{one.what}. {one.advice}. What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
+        )
+        is_long = since is not None and one.now - since >= LONG_FAILING
+        is_serious = is_serious or one.is_closed or is_long or one.action in ("stop", "alert")
+    return Verdict(
+        EVERY_UPSTREAM_ANSWERS,
+        not sentences,
+        dg.AssetCheckSeverity.ERROR if is_serious else dg.AssetCheckSeverity.WARN,
+        " ".join(sentences),
+        {"upstreams": len(upstreams), "failing": len(sentences)},
+    )
+
+
+def _brings_rows(warehouse: Warehouse) -> Verdict:
+    feeds = warehouse.feed_health()
+    # One that never brought a row may have none to bring: a paper account, the after-hours session that was abolished.
+    empty = [one for one in feeds if one.last_rows_at is not None and one.empty_sessions >= EMPTY_SESSIONS]
+    return Verdict(
+        EVERY_SOURCE_BRINGS_ROWS,
+        not empty,
+        dg.AssetCheckSeverity.WARN,
+        " ".join(
+            f"{one.source} answers, and has brought no row since {_at(one.last_rows_at)}, on {one.empty_sessions} "
+            "sessions: see that its address, its query and its terms are still what they were."
+            for one in empty
+        ),
+        {"sources": len(feeds), "empty": len(empty)},
+    )
+
+
+def _at(instant: datetime | None) -> str:
+    return "never" if instant is None else f"{instant.astimezone(krx.KST):%Y-%m-%d %H:%M} KST"
