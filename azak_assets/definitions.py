@@ -13,11 +13,13 @@ from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.forecasts import assets as forecasts
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import checks as market_checks
+from azak_assets.defs.market import witness
 from azak_assets.defs.marts import assets as marts
 from azak_assets.defs.news import assets as news
 from azak_assets.defs.news import checks as news_checks
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.reference import checks as reference_checks
+from azak_assets.defs.reference import company
 from azak_assets.defs.retrieval import assets as retrieval
 from azak_assets.defs.retrieval import checks as retrieval_checks
 from azak_assets.defs.scores import assets as scores
@@ -30,8 +32,8 @@ from azak_assets.resources import (
 )
 
 GROUPS: dict[str, list[ModuleType]] = {
-    "reference": [reference],
-    "market": [market],
+    "reference": [reference, company],
+    "market": [market, witness],
     "news": [news],
     "disclosures": [disclosures],
     "retrieval": [retrieval],
@@ -40,7 +42,7 @@ GROUPS: dict[str, list[ModuleType]] = {
 }
 SANDBOX_TAG = {"azak/data": "sandbox"}
 """On every asset outside the live world: nobody may take what the page of an asset shows for the market."""
-CHECKS: list[ModuleType] = [reference_checks, market_checks, news_checks, retrieval_checks]
+CHECKS: list[ModuleType] = [reference_checks, market_checks, witness, news_checks, retrieval_checks]
 
 
 def build_definitions(**overrides: Any) -> dg.Definitions:

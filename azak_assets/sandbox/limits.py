@@ -2,7 +2,7 @@
 
 The figures and how they are counted belong here; what a refusal looks like on the wire belongs to the upstream's
 module. Sources: the broker's notice of 2026-04-20 (18 a second), Naver's terms of its search API (25,000 a day; 10 a
-second as users report), DART's guide (20,000 a day).
+second as users report), DART's guide (20,000 a day), the exchange's terms of use (10,000 a day).
 """
 
 import threading
@@ -23,6 +23,7 @@ class Limits:
     naver_a_second: int = 10
     naver_a_day: int = 25_000
     opendart_a_day: int = 20_000
+    krx_a_day: int = 10_000
 
 
 class PerSecond:

@@ -201,6 +201,7 @@ class Market:
             at = np.where(markets == "KOSPI", values[max(start - 1, 0)], -1)
             members["2001"][start:] = False
             members["2001"][start:, np.argsort(-at, kind="stable")[:60]] = True
+        self.is_blue_chip = members["2001"]
         levels = {"0001": 2650.0, "1001": 870.0, "2001": 355.0}
         return {code: self._chain(members[code], level) for code, level in levels.items()}
 

@@ -33,6 +33,7 @@ def test_minute_bars_have_the_minute_first_in_their_key() -> None:
 def test_only_tables_whose_key_tells_the_day_are_loaded_without_looking_at_other_days() -> None:
     assert {name for name, one in SPECS.items() if one.is_day_in_key} == {
         "raw.daily_bars",
+        "raw.krx_daily_bars",
         "raw.index_bars",
         "raw.minute_bars",
     }

@@ -1,0 +1,79 @@
+"""Two sources about the same bars, compared where they lie.
+
+Belongs here: the join of `raw.daily_bars` with the exchange's own numbers. Does not belong here: how much two numbers
+may differ and what a difference means to the operator (`defs.market.witness`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How many bars of how many sessions both sources have, how often they differ by kind, and the newest of those."""
+
+    bars: int
+    sessions: int
+    counts: dict[str, int]
+    rows: pd.DataFrame
+
+
+PRICE, MISSING, VOLUME = "price", "no bar here", "volume"
+
+# A bar that is missing counts only where we asked for it: a stock we know, in a session that is loaded.
+DIFFERENCES = """
+select w.trade_date, w.stock_code, w.name,
+       case when b.stock_code is null then :missing
+            when (b.open, b.high, b.low, b.close) is distinct from (w.open, w.high, w.low, w.close) then :price
+            else :volume end as difference,
+       b.open, w.open as krx_open, b.high, w.high as krx_high, b.low, w.low as krx_low,
+       b.close, w.close as krx_close, b.volume, w.volume as krx_volume,
+       b.turnover_krw, w.turnover_krw as krx_turnover_krw
+from raw.krx_daily_bars as w
+left join raw.daily_bars as b using (stock_code, trade_date)
+where case when b.stock_code is null then
+          exists (select from raw.stocks as s where s.stock_code = w.stock_code)
+          and exists (select from raw.daily_bars as d where d.trade_date = w.trade_date)
+      else
+          (b.open, b.high, b.low, b.close) is distinct from (w.open, w.high, w.low, w.close)
+          or (abs(b.turnover_krw - w.turnover_krw) > :least_krw
+              and (abs(b.volume - w.volume) > :share * greatest(b.volume, w.volume)
+                   or abs(b.turnover_krw - w.turnover_krw) > :share * greatest(b.turnover_krw, w.turnover_krw)))
+      end
+"""
+COMPARED = """
+select count(*), count(distinct w.trade_date)
+from raw.krx_daily_bars as w join raw.daily_bars as b using (stock_code, trade_date)
+"""
+
+
+def compare_with_exchange(bind: sa.Engine | sa.Connection, *, share: float, least_krw: int, rows: int) -> Comparison:
+    """Compare every bar that the exchange has told us of; prices come before volumes, the newest first.
+
+    Prices differ when they are not the same, missing ones included. Volume and turnover differ by more than `share` of
+    the larger number, if the turnovers are more than `least_krw` apart.
+    """
+    given = {"share": share, "least_krw": least_krw, "missing": MISSING, "price": PRICE, "volume": VOLUME}
+    count = f"select difference, count(*) from ({DIFFERENCES}) as found group by 1"  # noqa: S608 (constants)
+    shown = (
+        f"select * from ({DIFFERENCES}) as found"  # noqa: S608 (constants)
+        " order by difference = :volume, trade_date desc, stock_code limit :rows"
+    )
+
+    def look(connection: sa.Connection) -> Comparison:
+        bars, sessions = connection.execute(sa.text(COMPARED)).one()
+        counts: dict[str, int] = dict(tuple(row) for row in connection.execute(sa.text(count), given))
+        result = connection.execute(sa.text(shown), {**given, "rows": rows})
+        names: list[str] = list(result.keys())
+        found: list[tuple[Any, ...]] = [tuple(row) for row in result]
+        return Comparison(bars, sessions, counts, pd.DataFrame(found, columns=names, dtype=object))
+
+    if isinstance(bind, sa.Engine):
+        with bind.connect() as connection:
+            return look(connection)
+    return look(bind)
