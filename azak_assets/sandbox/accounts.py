@@ -6,6 +6,7 @@ A report appears when DART's is due (`filings`). A split share's numbers are per
 split restates every year before it.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -70,7 +71,7 @@ class Accounts:
         whose = number if issuer.parent is None else issuer.parent
         par = _par(market.seed, whose, market.issuers[whose])
         gone = issuer.delisted_after
-        index = min(int(np.searchsorted(np.array(market.days), today)), len(market.days) - 1)  # type: ignore[arg-type]
+        index = min(bisect_left(market.days, today), len(market.days) - 1)
         return Product(
             issue=issue,
             par=par // SPLIT if issuer.split_on and today >= issuer.split_on else par,

@@ -66,12 +66,12 @@ def compare_with_exchange(bind: sa.Engine | sa.Connection, *, share: float, leas
     )
 
     def look(connection: sa.Connection) -> Comparison:
-        bars, sessions = connection.execute(sa.text(COMPARED)).one()
-        counts: dict[str, int] = dict(tuple(row) for row in connection.execute(sa.text(count), given))
+        compared: Any = connection.execute(sa.text(COMPARED)).one()
+        counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(sa.text(count), given)}
         result = connection.execute(sa.text(shown), {**given, "rows": rows})
-        names: list[str] = list(result.keys())
-        found: list[tuple[Any, ...]] = [tuple(row) for row in result]
-        return Comparison(bars, sessions, counts, pd.DataFrame(found, columns=names, dtype=object))
+        names = list(result.keys())
+        found = [tuple(row) for row in result]
+        return Comparison(compared[0], compared[1], counts, pd.DataFrame(found, columns=names, dtype=object))
 
     if isinstance(bind, sa.Engine):
         with bind.connect() as connection:

@@ -35,6 +35,8 @@ UNPARTITIONED = {
     "raw.trading_sessions",
     "raw.broker_calendar",
     "raw.stocks",
+    "raw.product_info",
+    "raw.financial_ratios",
     "raw.corp_codes",
     "ml.models",
     "ml.prompt_versions",
@@ -44,6 +46,9 @@ UNPARTITIONED = {
 POOLS = {
     "raw__broker_calendar": "kis",
     "raw__stocks": "kis",
+    "raw__product_info": "kis",
+    "raw__financial_ratios": "kis",
+    "raw__krx_daily_bars": "krx",
     "raw__daily_bars": "kis",
     "raw__index_bars": "kis",
     "raw__minute_bars": "kis",
@@ -55,7 +60,7 @@ POOLS = {
 }
 """Each step that asks an upstream or writes a shared file, with its pool."""
 
-CLIENT_POOLS = {"kis": "kis", "opendart": "opendart", "naver": "naver", "rss": "naver"}
+CLIENT_POOLS = {"kis": "kis", "krx_openapi": "krx", "opendart": "opendart", "naver": "naver", "rss": "naver"}
 """Each client that `Upstreams` hands out, and the pool of the steps that use it."""
 
 SNAPSHOT_LIMIT = 50_000
@@ -181,15 +186,16 @@ def test_every_client_is_used_under_its_pool(
     """From the code: which clients a folder of assets touches, and which upstream pools its steps hold."""
     clients = {name for name, member in vars(Upstreams).items() if isinstance(member, cached_property)}
     assert clients == set(CLIENT_POOLS)
-    for file in (PACKAGE / "defs").glob("*/assets.py"):
+    for folder in {file.parent for file in (PACKAGE / "defs").glob("*/assets.py")}:
         touched = {
             node.attr
+            for file in folder.glob("*.py")
             for node in ast.walk(ast.parse(file.read_text()))
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "upstreams"
         }
-        held = {assets.op.pool for assets in steps.values() if folder_of(assets) == file.parent.name}
+        held = {assets.op.pool for assets in steps.values() if folder_of(assets) == folder.name}
         expected = {CLIENT_POOLS[client] for client in touched & clients}
-        assert held & set(CLIENT_POOLS.values()) == expected, file
+        assert held & set(CLIENT_POOLS.values()) == expected, folder
 
 
 def test_jobs_have_names_of_their_own_and_say_what_for(

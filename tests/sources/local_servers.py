@@ -145,7 +145,8 @@ class Clock:
 class KisServer:
     """KIS as its documents describe it: tokens, envelope, 18 calls in any second, rows newest first.
 
-    `faults` are answered before anything else, one a call; `daily`, `index`, `minutes` and `holidays` hold rows.
+    `faults` are answered before anything else, one a call; `daily`, `index`, `minutes` and `holidays` hold rows,
+    `ratios` those of a code and division, `ledger` the record of a transaction and code.
     """
 
     def __init__(self) -> None:
@@ -155,6 +156,8 @@ class KisServer:
         self.index: dict[str, list[dict[str, str]]] = {}
         self.minutes: dict[str, list[dict[str, str]]] = {}
         self.holidays: list[dict[str, str]] = []
+        self.ratios: dict[tuple[str, str], list[Any]] = {}
+        self.ledger: dict[tuple[str, str], Any] = {}
         self.tokens: list[str] = []
         self.expired: set[str] = set()
         self.rejections = 0
@@ -191,6 +194,9 @@ class KisServer:
             "FHKST03010230": self._past_minutes,
             "FHKST03010200": self._past_minutes,
             "CTCA0903R": self._holidays,
+            "FHKST66430300": self._ratios,
+            "CTPF1002R": lambda query: self._record("CTPF1002R", query),
+            "CTPF1604R": lambda query: self._record("CTPF1604R", query),
         }
         return Reply(services[request.headers["tr_id"]]({name.upper(): v for name, v in request.query.items()}))
 
@@ -234,6 +240,16 @@ class KisServer:
         more = {"msg_cd": "KIOK0500"} if rows else {"msg_cd": "KIOK0530"}
         keys = {"ctx_area_nk": " " * 20, "ctx_area_fk": " " * 20}
         return {"rt_cd": "0", "msg1": "조회되었습니다", **more, **keys, "output": rows}
+
+    def _ratios(self, query: dict[str, str]) -> dict[str, Any]:
+        assert query["FID_COND_MRKT_DIV_CODE"] == "J"
+        rows = self.ratios.get((query["FID_INPUT_ISCD"], query["FID_DIV_CLS_CODE"]), [])
+        return {"rt_cd": "0", "msg_cd": "MCA00000", "msg1": "정상처리 되었습니다!", "output": rows}
+
+    def _record(self, transaction: str, query: dict[str, str]) -> dict[str, Any]:
+        assert query["PRDT_TYPE_CD"] == "300"
+        record = self.ledger.get((transaction, query["PDNO"]), {"pdno": "", "prdt_name": "", "std_pdno": ""})
+        return {"rt_cd": "0", "msg_cd": "KIOK0530", "msg1": "조회되었습니다" + " " * 60, "output": record}
 
     @staticmethod
     def _between(rows: list[dict[str, str]], query: dict[str, str]) -> list[dict[str, str]]:
