@@ -13,9 +13,9 @@ import dagster as dg
 from azak_assets import krx
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.defs.owed import PARTITION, is_owed, made_since, next_owed
+from azak_assets.krx.publication import surely_published_from
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.resources import is_live
-from azak_assets.sources.krx_openapi import surely_published_from
 
 PRODUCTS, RATIOS, WITNESS = (
     dg.AssetKey(["raw", name]) for name in ("product_info", "financial_ratios", "krx_daily_bars")

@@ -1,7 +1,7 @@
 """The exchange's Open API (openapi.krx.co.kr): a whole market of a session in one call, published on the next day.
 
-Put here its paths, fields, error bodies and the instants of publication. It is the second witness for prices, never
-their source: it has no day of its own, no range of days and no investor flows.
+Put here its paths, fields and error bodies; when a session is published stands in `krx.publication`. It is the second
+witness for prices, never their source: it has nothing of today, no range of days and no investor flows.
 
 How sure each point is, since no copy of the exchange's own documents was at hand. *Told alike by more than ten public
 clients*: host, paths, the header AUTH_KEY, `basDd`, `OutBlock_1` and the fields read here; one call a market and day.
@@ -16,11 +16,11 @@ hold; `defs.market.witness` allows for them.
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import date, datetime
 from typing import Any
 
 from azak_assets import krx
+from azak_assets.krx.publication import surely_published_from
 from azak_assets.sources.failures import (
     ContractChanged,
     Empty,
@@ -37,20 +37,9 @@ from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 UPSTREAM = "krx"
 SERVICES: Mapping[Market, str] = {"KOSPI": "stk_bydd_trd", "KOSDAQ": "ksq_bydd_trd", "KONEX": "knx_bydd_trd"}
-PUBLISHED_AT = time_of_day(8)
 
 _ABSENT = frozenset({"", "-", "0"})
 _NOT_APPROVED = "api call"
-
-
-def published_from(session_day: date) -> datetime:
-    """The earliest instant at which a session can be there: 08:00 of the next day. Before, nobody need ask."""
-    return datetime.combine(session_day + timedelta(days=1), PUBLISHED_AT, krx.KST)
-
-
-def surely_published_from(session_day: date) -> datetime:
-    """From when on a session must be there: 08:00 on the day of the next one, whatever weekends do."""
-    return datetime.combine(krx.next_session(session_day).day, PUBLISHED_AT, krx.KST)
 
 
 class KrxOpenApiClient:

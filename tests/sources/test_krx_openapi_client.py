@@ -15,7 +15,7 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unavailable,
 )
-from azak_assets.sources.krx_openapi import KrxOpenApiClient, published_from, surely_published_from
+from azak_assets.sources.krx_openapi import KrxOpenApiClient
 
 KST = ZoneInfo("Asia/Seoul")
 DAY = date(2026, 11, 19)
@@ -126,16 +126,6 @@ def test_rows_of_which_none_can_be_read_are_a_changed_contract(rows, client):
     rows[:] = [row(ISU_CD="KR7005930003"), row(ISU_CD="KR7000660001")]
     with pytest.raises(ContractChanged, match="none of 2 rows can be read; of the first, ISU_CD"):
         client.daily_bars("KOSPI", DAY)
-
-
-def test_a_session_is_published_on_the_next_day_or_after_the_weekend():
-    assert published_from(DAY) == datetime(2026, 11, 20, 8, tzinfo=KST)
-    assert surely_published_from(DAY) == datetime(2026, 11, 20, 8, tzinfo=KST)
-    friday = date(2026, 11, 20)
-    assert published_from(friday) == datetime(2026, 11, 21, 8, tzinfo=KST)
-    assert surely_published_from(friday) == datetime(2026, 11, 23, 8, tzinfo=KST)
-    before_chuseok = date(2026, 9, 23)
-    assert surely_published_from(before_chuseok) == datetime(2026, 9, 28, 8, tzinfo=KST)
 
 
 def test_an_empty_answer_is_early_before_the_next_session_and_a_failure_after(rows, client, now):

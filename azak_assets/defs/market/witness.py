@@ -7,7 +7,7 @@ differs stays as the broker sent it until the broker corrects it, and a person r
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pandas as pd
@@ -17,10 +17,10 @@ from azak_assets.defs.failures import as_dagster, silent
 from azak_assets.defs.market.assets import OWNERS, Collected, ask
 from azak_assets.defs.reporting import TABLE_ROWS, loaded, nothing, table, total
 from azak_assets.defs.windows import window_of
+from azak_assets.krx.publication import published_from, surely_published_from
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
-from azak_assets.sources.krx_openapi import SERVICES, published_from, surely_published_from
 from azak_assets.sources.records import Market, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -109,7 +109,7 @@ def krx_daily_bars(
                 context,
                 f"exchange {day}",
                 lambda market, day=day: upstreams.krx_openapi.daily_bars(market, day),
-                SERVICES,
+                get_args(Market),
             )
         except SourceFailure as failure:
             raise as_dagster(failure, f"exchange {day}") from failure
