@@ -283,7 +283,7 @@ def test_a_session_of_today_is_not_asked_for_and_says_from_when(
     at(krx.session(day).close_at + timedelta(hours=15), monkeypatch)
     told = ask(day)
     assert told.success
-    assert told.metadata["state"].startswith(f"not published yet: {day}; ")
+    assert told.metadata["state"].startswith(f"not published yet: {day}, ")
     assert f"{krx.next_session(day).day} 08:00 KST" in told.metadata["state"]
     assert (told.metadata["rows"], world.asked) == (0, 0)
 
@@ -314,7 +314,8 @@ def test_a_market_that_the_key_was_not_approved_for_leaves_the_others(
 ) -> None:
     told = ask(day, krx_openapi_key=SecretStr("partly-approved"))
     assert told.success
-    assert "apply for the service knx_bydd_trd (KONEX)" in told.metadata["state"]
+    assert told.metadata["state"] == "this key was not approved for KONEX"
+    assert "apply for the service knx_bydd_trd (KONEX)" in told.metadata["not approved"]
     assert set(warehouse.read("raw.krx_daily_bars")["market"]) == {"KOSPI", "KOSDAQ"}
     assert ask(day).success
     assert ask(day, krx_openapi_key=SecretStr("partly-approved")).metadata["retired"] == 0

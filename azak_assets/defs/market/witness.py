@@ -58,18 +58,20 @@ class _Told:
             "earliest": str(min(self.days)),
             "latest": str(max(self.days)),
         }
+        if self.not_approved:
+            lines = [f"* {market}: {failure}" for market, failure in self.not_approved.items()]
+            metadata["not approved"] = dg.MetadataValue.md("\n".join(lines))
         return metadata | ({"state": state} if state else {})
 
     def state(self) -> str:
-        """One sentence on what is not there; empty when everything is."""
+        """A few words on what is not there; empty when everything is."""
         said = []
         if self.not_yet:
             from_then = surely_published_from(self.not_yet[-1])
-            said.append(
-                f"not published yet: {', '.join(map(str, self.not_yet))}; the exchange tells a session on the next "
-                f"day, the newest of these at {from_then:%Y-%m-%d %H:%M} KST at the latest"
-            )
-        said += [f"{market}: {failure}" for market, failure in self.not_approved.items()]
+            days = ", ".join(map(str, self.not_yet))
+            said.append(f"not published yet: {days}, at the latest {from_then:%Y-%m-%d %H:%M} KST")
+        if self.not_approved:
+            said.append(f"this key was not approved for {', '.join(self.not_approved)}")
         return "; ".join(said)
 
 
@@ -120,8 +122,9 @@ def krx_daily_bars(
         raise as_dagster(failure, f"exchange {what}; the other markets and sessions landed") from failure
     if not told.results and told.not_approved:
         raise as_dagster(next(iter(told.not_approved.values())), "exchange") from None
-    if state := told.state():
-        context.log.warning("%s", state)
+    for reason in [told.state(), *map(str, told.not_approved.values())]:
+        if reason:
+            context.log.warning("%s", reason)
     return dg.MaterializeResult(metadata=told.metadata())
 
 

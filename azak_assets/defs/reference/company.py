@@ -167,5 +167,5 @@ def _asked_lately(context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.Mat
     at = last_asked(context.instance, key)
     if at is None or datetime.now(krx.KST) - at >= FRESH_FOR:
         return None
-    state = f"asked for on {at:%Y-%m-%d %H:%M} KST already: once a week is enough; materialized alone it asks now"
+    state = f"weekly, asked for on {at:%Y-%m-%d %H:%M} KST"
     return dg.MaterializeResult(metadata={**nothing(state), ASKED_AT: dg.MetadataValue.timestamp(at)})
