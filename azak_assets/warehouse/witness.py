@@ -47,8 +47,9 @@ where case when b.stock_code is null then
       end
 """
 COMPARED = """
-select count(*), count(distinct w.trade_date)
-from raw.krx_daily_bars as w join raw.daily_bars as b using (stock_code, trade_date)
+select coalesce(sum(bars), 0)::bigint, count(*)
+from (select count(*) as bars from raw.krx_daily_bars join raw.daily_bars using (stock_code, trade_date)
+      group by trade_date) as by_session
 """
 
 
