@@ -59,20 +59,25 @@ def compare_with_exchange(bind: sa.Engine | sa.Connection, *, share: float, leas
     Prices differ when they are not the same, missing ones included. Volume and turnover differ by more than `share` of
     the larger number, if the turnovers are more than `least_krw` apart.
     """
-    given = {"share": share, "least_krw": least_krw, "missing": MISSING, "price": PRICE, "volume": VOLUME}
-    count = f"select difference, count(*) from ({DIFFERENCES}) as found group by 1"  # noqa: S608 (constants)
-    shown = (
-        f"select * from ({DIFFERENCES}) as found"  # noqa: S608 (constants)
-        " order by difference = :volume, trade_date desc, stock_code limit :rows"
+    given = {"share": share, "least_krw": least_krw, "missing": MISSING, "price": PRICE, "volume": VOLUME, "rows": rows}
+    # One pass over both tables: how many differ by kind stands beside each of the rows that are shown.
+    differing = (
+        f"with found as materialized ({DIFFERENCES}),"  # noqa: S608 (constants)
+        " kinds as (select difference, count(*) as of_kind from found group by difference),"
+        " ranked as (select found.*, row_number() over (partition by difference order by trade_date desc, stock_code)"
+        "            as place from found)"
+        " select * from ranked join kinds using (difference) where place <= :rows"
+        " order by difference = :volume, trade_date desc, stock_code"
     )
 
     def look(connection: sa.Connection) -> Comparison:
         compared: Any = connection.execute(sa.text(COMPARED)).one()
-        counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(sa.text(count), given)}
-        result = connection.execute(sa.text(shown), {**given, "rows": rows})
+        result = connection.execute(sa.text(differing), given)
         names = list(result.keys())
-        found = [tuple(row) for row in result]
-        return Comparison(compared[0], compared[1], counts, pd.DataFrame(found, columns=names, dtype=object))
+        frame = pd.DataFrame([tuple(row) for row in result], columns=names, dtype=object)
+        counts = dict(zip(frame["difference"], frame["of_kind"], strict=True))
+        shown = frame.drop(columns=["place", "of_kind"]).head(rows)
+        return Comparison(compared[0], compared[1], counts, shown)
 
     if isinstance(bind, sa.Engine):
         with bind.connect() as connection:

@@ -43,7 +43,7 @@ class _Told:
     rejects: list[Reject] = field(default_factory=list)
     days: list[date] = field(default_factory=list)
     not_yet: list[date] = field(default_factory=list)
-    not_approved: dict[Market, SourceFailure] = field(default_factory=dict)
+    not_approved: dict[str, SourceFailure] = field(default_factory=dict)
     rows: int = 0
 
     def metadata(self) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def krx_daily_bars(
         broken |= _failures(told, gathered, day)
         _keep(warehouse, told, gathered, day, source=source)
     if broken:
-        what, failure = next(iter(broken.items()))
-        raise as_dagster(failure, f"exchange {what}; the other markets and sessions landed") from failure
+        what, cause = next(iter(broken.items()))
+        raise as_dagster(cause, f"exchange {what}; the other markets and sessions landed") from cause
     if not told.results and told.not_approved:
         raise as_dagster(next(iter(told.not_approved.values())), "exchange") from None
     for reason in [told.state(), *map(str, told.not_approved.values())]:
@@ -133,7 +133,7 @@ def _failures(told: _Told, gathered: Collected, day: date) -> dict[str, SourceFa
     holes = {}
     for market, failure in gathered.failures.items():
         if isinstance(failure, NotForThisAccount):
-            told.not_approved.setdefault(market, failure)  # type: ignore[call-overload]
+            told.not_approved.setdefault(market, failure)
         else:
             holes[f"{day} {market}"] = failure
     return holes
