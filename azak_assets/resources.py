@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from azak_assets.sources.kis.client import KisClient
+    from azak_assets.sources.krx_openapi import KrxOpenApiClient
     from azak_assets.sources.naver import NaverSearchClient
     from azak_assets.sources.opendart import OpenDartClient
     from azak_assets.sources.pages import PageReader
@@ -200,7 +201,7 @@ class Upstreams:
 
     def close(self) -> None:
         """Close the connections of the clients that were made."""
-        made = [self.__dict__.get(name) for name in ("kis", "opendart", "naver", "reddit", "pages")]
+        made = [self.__dict__.get(name) for name in ("kis", "krx_openapi", "opendart", "naver", "reddit", "pages")]
         for client in [*made, *self.__dict__.get("rss", [])]:
             if client is not None:
                 client.close()
@@ -223,6 +224,14 @@ class Upstreams:
             per_second=self.settings.kis_rate,
             now=self.now,
         )
+
+    @cached_property
+    def krx_openapi(self) -> "KrxOpenApiClient":
+        """The exchange's Open API: a second witness for prices."""
+        from azak_assets.sources.krx_openapi import KrxOpenApiClient  # noqa: PLC0415
+
+        (key,) = _needed("KRX Open API", krx_openapi_key=self.settings.krx_openapi_key)
+        return KrxOpenApiClient(self.settings.krx_openapi_base_url, key=key, budget=self._budget)
 
     @cached_property
     def opendart(self) -> "OpenDartClient":

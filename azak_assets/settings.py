@@ -19,6 +19,7 @@ SANDBOX_PREFIXES = {
     "kis_base_url": "/kis",
     "kis_master_base_url": "/kis-master",
     "opendart_base_url": "/opendart/api",
+    "krx_openapi_base_url": "/krx/svc/apis",
     "naver_base_url": "/naver",
     "hankyung_base_url": "/hankyung",
     "mk_base_url": "/mk",
@@ -113,6 +114,8 @@ class Settings(BaseSettings):
     )
     opendart_api_key: EmptyIsNone = Field(None, description="OpenDART key (40 characters).")
     opendart_base_url: str = Field("https://opendart.fss.or.kr/api", description="OpenDART host.")
+    krx_openapi_key: EmptyIsNone = Field(None, description="KRX Open API key: the second witness for prices.")
+    krx_openapi_base_url: str = Field("https://data-dbg.krx.co.kr/svc/apis", description="KRX Open API host.")
     naver_client_id: EmptyIsNone = Field(None, description="Naver Search Open API client id.")
     naver_client_secret: EmptyIsNone = Field(None, description="Naver Search Open API client secret.")
     naver_base_url: str = Field("https://openapi.naver.com", description="Naver Open API host.")

@@ -75,6 +75,7 @@ UPSTREAMS = (
     Upstream("KIS", "kis_base_url", ("kis_app_key", "kis_app_secret"), is_needed=True),
     Upstream("KIS master files", "kis_master_base_url", is_needed=True),
     Upstream("OpenDART", "opendart_base_url", ("opendart_api_key",)),
+    Upstream("KRX Open API", "krx_openapi_base_url", ("krx_openapi_key",)),
     Upstream("Naver", "naver_base_url", ("naver_client_id", "naver_client_secret")),
     Upstream("Hankyung RSS", "hankyung_base_url"),
     Upstream("MK RSS", "mk_base_url"),

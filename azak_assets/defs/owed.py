@@ -1,4 +1,4 @@
-"""Which session a job owes: what its runs, and the materializations of its assets, say is missing.
+"""Which session or week a job owes: what its runs, and the materializations of its assets, say is missing.
 
 Belongs here: reading the instance's history of one job. Does not belong here: when a session is due (`schedules`, by
 the calendar), nor what a run does.
@@ -33,6 +33,9 @@ RETRY_AFTER = timedelta(minutes=30)
 which outlasts an evening's trouble of an upstream."""
 
 MOST_EVENTS = 1000
+
+ASKED_AT = "asked_at"
+"""Metadata of a materialization of an asset that is not asked for in every run: when its upstream last answered."""
 
 
 def next_owed(
@@ -78,6 +81,37 @@ def next_owed(
         else:
             return date.fromisoformat(day)
     return " ".join(waiting) or f"All sessions up to {max(due)} are there."
+
+
+def last_asked(instance: dg.DagsterInstance, asset: dg.AssetKey) -> datetime | None:
+    """When the upstream of an unpartitioned asset last answered; None where it never did."""
+    for record in instance.fetch_materializations(asset, limit=1).records:
+        made = record.asset_materialization
+        if made is not None and ASKED_AT in made.metadata:
+            return datetime.fromtimestamp(float(str(made.metadata[ASKED_AT].value)), krx.KST)
+    return None
+
+
+def is_owed(instance: dg.DagsterInstance, job: str, *, makes: dg.AssetKey, due: datetime, now: datetime) -> str | None:
+    """Why the job of an unpartitioned asset need not run; None where it was not made since ``due``.
+
+    It is tried ``ATTEMPTS`` times, as a session is.
+    """
+    for made in instance.fetch_materializations(makes, limit=1).records:
+        at = last_asked(instance, makes) or datetime.fromtimestamp(made.timestamp, krx.KST)
+        if at >= due:
+            return f"Made on {at:%Y-%m-%d %H:%M}, since it was due on {due:%Y-%m-%d %H:%M}."
+    failed = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, created_after=due)):
+        if record.dagster_run.status in IN_PROGRESS:
+            return f"A run of {job} is in progress: {record.dagster_run.run_id}."
+        if record.dagster_run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+            failed.append(record.end_time or record.update_timestamp.timestamp())
+    if len(failed) >= ATTEMPTS:
+        return f"{job} failed {ATTEMPTS} times and is not tried again before next week: see its runs, then run it."
+    if failed and now < (again := _next_attempt(failed)):
+        return f"{job} failed and is tried again from {again:%Y-%m-%d %H:%M}."
+    return None
 
 
 def _open_sessions(

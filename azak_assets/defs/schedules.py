@@ -14,19 +14,27 @@ import dagster as dg
 from azak_assets import krx
 from azak_assets.defs.market.flows import flows_are_out
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
-from azak_assets.defs.owed import PARTITION, made_since, next_owed
+from azak_assets.defs.owed import PARTITION, is_owed, made_since, next_owed
+from azak_assets.krx.publication import surely_published_from
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.resources import is_live
 
-REFERENCE = dg.AssetSelection.groups("reference", "health") | dg.AssetSelection.assets(
-    ["ml", "models"], ["ml", "prompt_versions"]
+PRODUCTS, RATIOS, WITNESS = (
+    dg.AssetKey(["raw", name]) for name in ("product_info", "financial_ratios", "krx_daily_bars")
 )
+WEEKLY = dg.AssetSelection.assets(PRODUCTS, RATIOS)
+REFERENCE = (
+    dg.AssetSelection.groups("reference", "health")
+    | dg.AssetSelection.assets(["ml", "models"], ["ml", "prompt_versions"])
+) - WEEKLY
 TEXT = dg.AssetSelection.groups("news")
 FILINGS = dg.AssetSelection.groups("disclosures")
 FLOWS = dg.AssetSelection.assets(["raw", "investor_flows"])
 EVENING = dg.AssetSelection.assets(["raw", "index_bars"], ["raw", "index_breadth"], ["raw", "overtime_bars"])
 """What is asked for at the end of the after-hours session, indices for the second time."""
-LATE = FLOWS | dg.AssetSelection.assets(["raw", "overtime_bars"])
+TOLD_LATER = dg.AssetSelection.assets(WITNESS)
+"""What an upstream tells of a session only on the next day."""
+LATE = FLOWS | dg.AssetSelection.assets(["raw", "overtime_bars"]) | TOLD_LATER
 """What is not out ten minutes after the close."""
 AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE - LATE
 CORRECTED = (
@@ -63,7 +71,27 @@ flows_job = dg.define_asset_job("flows", FLOWS, description="Who bought and sold
 evening_job = dg.define_asset_job(
     "evening", EVENING, description="A session's indices once more, their breadth, and prices after hours."
 )
-JOBS = [reference_job, news_job, disclosures_job, close_job, corrections_job, flows_job, evening_job]
+products_job = dg.define_asset_job(
+    "products", dg.AssetSelection.assets(PRODUCTS), description="Product information of every listed issue."
+)
+ratios_job = dg.define_asset_job(
+    "ratios", dg.AssetSelection.assets(RATIOS), description="Financial ratios of every listed company."
+)
+witness_job = dg.define_asset_job(
+    "witness", TOLD_LATER, description="The exchange's own bars of a session, and whether ours agree with them."
+)
+JOBS = [
+    reference_job,
+    news_job,
+    disclosures_job,
+    close_job,
+    corrections_job,
+    flows_job,
+    evening_job,
+    products_job,
+    ratios_job,
+    witness_job,
+]
 
 RUNNING_WHEN_LIVE = dg.DefaultScheduleStatus.RUNNING if is_live() else dg.DefaultScheduleStatus.STOPPED
 KST = "Asia/Seoul"
@@ -285,4 +313,82 @@ def before_open(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     return dg.RunRequest(run_key=f"reference {session.day}")
 
 
-SCHEDULES = [news_feed, disclosures_feed, after_close, after_close_flows, evening, morning_after, before_open]
+@dg.schedule(
+    job=witness_job,
+    cron_schedule="45 * * * *",
+    execution_timezone=KST,
+    default_status=RUNNING_WHEN_LIVE,
+    description=(
+        "08:45 on the day of the next session: what the exchange says of the one before. Hourly, so that a missed "
+        "morning is made up for."
+    ),
+)
+def exchange_told(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the oldest of the newest sessions whose prices are there and that the exchange must have published."""
+    now, _ = _session_now(context)
+    due = {one.day: surely_published_from(one.day) for one in _settled(now)}
+    have = made_since(context.instance, [DAILY_BARS], dict.fromkeys(map(str, due), 0.0))
+    owed = next_owed(
+        context.instance,
+        witness_job.name,
+        makes=[WITNESS],
+        due={day: at for day, at in due.items() if at <= now and str(day) in have},
+        one_at_a_time=[witness_job.name],
+        now=now,
+    )
+    return dg.SkipReason(owed) if isinstance(owed, str) else _request("exchange_told", owed)
+
+
+def _weekly(
+    context: dg.ScheduleEvaluationContext, job: str, asset: dg.AssetKey, at: time
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask once from the newest Sunday at ``at`` on; a missed one at any later hour in which no session is open."""
+    now, session = _session_now(context)
+    # A day of the week, and no question to the exchange's calendar.
+    sunday = datetime.combine(now.date() - timedelta(days=now.isoweekday() % 7), at, krx.KST)
+    due = sunday if sunday <= now else sunday - timedelta(days=7)
+    if context.instance.get_latest_materialization_event(STOCKS) is None:
+        return dg.SkipReason("There are no stocks to ask for yet: run the job `reference`.")
+    if why := is_owed(context.instance, job, makes=asset, due=due, now=now):
+        return dg.SkipReason(why)
+    if session.open_at <= now < session.close_at:
+        return dg.SkipReason(f"{job} waits until the session has closed, so that live prices have the quota.")
+    return dg.RunRequest(run_key=f"{job} {now:%Y-%m-%dT%H:%M}")
+
+
+@dg.schedule(
+    job=products_job,
+    cron_schedule="0 * * * *",
+    execution_timezone=KST,
+    default_status=RUNNING_WHEN_LIVE,
+    description="Sunday 01:00: product information. Hourly, so that a missed Sunday is made up for.",
+)
+def sunday_products(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask once a week."""
+    return _weekly(context, products_job.name, PRODUCTS, time(1))
+
+
+@dg.schedule(
+    job=ratios_job,
+    cron_schedule="0 * * * *",
+    execution_timezone=KST,
+    default_status=RUNNING_WHEN_LIVE,
+    description="Sunday 02:00: financial ratios. Hourly, so that a missed Sunday is made up for.",
+)
+def sunday_ratios(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask once a week."""
+    return _weekly(context, ratios_job.name, RATIOS, time(2))
+
+
+SCHEDULES = [
+    news_feed,
+    disclosures_feed,
+    after_close,
+    after_close_flows,
+    evening,
+    morning_after,
+    before_open,
+    exchange_told,
+    sunday_products,
+    sunday_ratios,
+]

@@ -2,8 +2,9 @@
 
 Independent of the clients it stands in for: it imports `krx` and nothing else of ours, so that one misreading of a
 contract cannot hide in both. What the data are lives in a world (`seeded`, `replay`); how they go over the wire lives
-in one module an upstream (`kis` with `kis_after_close`, `master`, `opendart`, `naver`, `rss`, `pages`, `reddit`,
-`telegram`, `llm`), how often it may be asked in `limits`; `server` puts all behind one address.
+in one module an upstream (`kis` with `kis_after_close` and `kis_company`, `krx_openapi`, `master`, `opendart`, `naver`,
+`rss`, `pages`, `reddit`, `telegram`, `llm`), how often it may be asked in `limits`; `server` puts all behind one
+address.
 """
 
 from azak_assets.sandbox.limits import Limits

@@ -27,7 +27,9 @@ _MAINTENANCE = (
 )
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 #: Keys whose digits are names, not quantities: turned into words they would break the envelope, not the record.
-_NAMES = re.compile(r"date|_dt$|_de$|hour|code|iscd|status|rt_cd|_no$|msg|_yn$|created|^id$|pubDate", re.IGNORECASE)
+_NAMES = re.compile(
+    r"date|_dt$|_de$|_dd$|_cd$|yymm|hour|code|iscd|status|_no$|msg|_yn$|created|^id$|pubDate", re.IGNORECASE
+)
 _ELEMENT = re.compile(r"<([\w:]+)>([^<>]*)</\1>")
 _DIGIT_WORDS = str.maketrans("0123456789.", "영일이삼사오육칠팔구점")
 
@@ -179,6 +181,7 @@ _BROKEN: dict[str, tuple[int, dict[str, Any] | str]] = {
     "telegram": (500, {"ok": False, "error_code": 500, "description": "Internal Server Error"}),
     "reddit": (500, {"message": "Internal Server Error", "error": 500}),
     "kis": (500, {"rt_cd": "1", "msg_cd": "EGW00002", "msg1": "서버 에러가 발생했습니다."}),
+    "krx": (500, {"respMsg": "Internal Server Error", "respCode": "500"}),
     "naver": (500, {"errorMessage": "System Error (시스템 에러)", "errorCode": "SE99"}),
     "openai": (
         500,
@@ -204,6 +207,7 @@ _TOO_OFTEN: dict[str, tuple[int, dict[str, Any] | str]] = {
         '<?xml version="1.0" encoding="UTF-8"?>'
         "<result><status>020</status><message>사용한도를 초과하였습니다.</message></result>",
     ),
+    "krx": (429, {"respMsg": "Too Many Requests", "respCode": "429"}),
     "naver": (429, {"errorMessage": "Query limit exceeded (쿼리 한도 초과)", "errorCode": "010"}),
     "openai": (
         429,

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -33,7 +34,7 @@ NEW_TOKEN_EVERY = timedelta(minutes=1)
 DAILY_ROWS, INDEX_ROWS, TODAY_MINUTES, PAST_MINUTES, HOLIDAY_ROWS = 100, 50, 30, 120, 24
 PAST_MINUTES_KEPT = timedelta(days=365)
 
-_PREFIX = "/uapi/domestic-stock/v1/quotations"
+_PREFIX = "/uapi/domestic-stock/v1"
 
 _GATEWAY_WORDS = {
     "EGW00103": "유효하지 않은 AppKey입니다.",
@@ -47,8 +48,13 @@ _GATEWAY_WORDS = {
     "EGW00213": "모의투자 TR 이 아닙니다.",
 }
 
-#: Services that a paper account does not have.
-LIVE_ONLY = frozenset({"FHKST03010230", "FHPUP02120000", "CTCA0903R"})
+#: Transactions that the paper host refuses. A key that starts with `paper` is one of a paper account.
+LIVE_ONLY = frozenset(
+    ["FHKST03010230", "FHPUP02100000", "FHPUP02120000", "FHKST66430300", "CTPF1002R", "CTPF1604R", "CTCA0903R"]
+)
+
+Answer = Callable[[Mapping[str, str]], dict[str, Any]]
+"""What a service makes of a query: its part of the envelope. Raises RefusedError."""
 
 # The keys of output1; the first eight of an issue are also those of its minute services.
 _DAILY_HEAD = (
@@ -301,11 +307,17 @@ def _holiday_row(day: date) -> Row:
 class Endpoints:
     """The HTTP side of the gateway: what is checked of a request, and the envelope around the answer."""
 
-    def __init__(self, world: World, gateway: Gateway, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        world: World,
+        gateway: Gateway,
+        clock: Callable[[], datetime],
+        more: Mapping[str, tuple[str, Answer]],
+    ) -> None:
         self._gateway = gateway
         self._clock = clock
         quotations, after_close = Quotations(world, clock), AfterClose(world, clock)
-        self._services: dict[str, tuple[str, Callable[[Mapping[str, str]], dict[str, Any]]]] = {
+        services: dict[str, tuple[str, Answer]] = {
             "inquire-daily-itemchartprice": ("FHKST03010100", quotations.daily_bars),
             "inquire-time-itemchartprice": ("FHKST03010200", quotations.minutes_today),
             "inquire-time-dailychartprice": ("FHKST03010230", quotations.minutes_past),
@@ -315,6 +327,7 @@ class Endpoints:
             "inquire-daily-overtimeprice": ("FHPST02320000", after_close.overtime),
             "inquire-index-daily-price": ("FHPUP02120000", after_close.index_table),
         }
+        self._services = {f"quotations/{name}": service for name, service in services.items()} | dict(more)
 
     async def token(self, request: Request) -> Response:
         """`POST /oauth2/tokenP`."""
@@ -373,7 +386,7 @@ class Endpoints:
             return _failure("OPSQ0002", "없는 서비스 코드 입니다.", 200)
         if request.headers.get("tr_id") != tr_id:
             return _failure("OPSQ9999", f"ERROR : TR_ID [{request.headers.get('tr_id', '')}]", 200)
-        if tr_id in LIVE_ONLY and request.headers["appkey"].startswith("paper"):
+        if tr_id in LIVE_ONLY and request.headers.get("appkey", "").startswith("paper"):
             return _failure("EGW00213")
         query = {name.upper(): text for name, text in request.query_params.items()}
         try:
@@ -385,11 +398,16 @@ class Endpoints:
         return JSONResponse(envelope, headers={"tr_id": tr_id, "tr_cont": more, "gt_uid": ""})
 
 
-def routes(world: World, gateway: Gateway, clock: Callable[[], datetime]) -> list[Route]:
-    """Everything under the REST host."""
-    endpoints = Endpoints(world, gateway, clock)
+def routes(
+    world: World,
+    gateway: Gateway,
+    clock: Callable[[], datetime],
+    more: Mapping[str, tuple[str, Answer]] = MappingProxyType({}),
+) -> list[Route]:
+    """Everything under the REST host; `more` are services of other modules, `folder/name` to transaction and answer."""
+    endpoints = Endpoints(world, gateway, clock, more)
     return [
         Route("/kis/oauth2/tokenP", endpoints.token, methods=["POST"]),
         Route("/kis/oauth2/revokeP", endpoints.revoke, methods=["POST"]),
-        Route(f"/kis{_PREFIX}/{{service}}", endpoints.quotation, methods=["GET"]),
+        Route(f"/kis{_PREFIX}/{{service:path}}", endpoints.quotation, methods=["GET"]),
     ]

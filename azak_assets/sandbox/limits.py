@@ -2,8 +2,8 @@
 
 The figures and how they are counted belong here; what a refusal looks like on the wire belongs to the upstream's
 module. Sources: the broker's notice of 2026-04-20 (18 a second), Naver's terms of its search API (25,000 a day; 10 a
-second as users report), DART's guide (20,000 a day), Reddit's API rules (100 a minute, counted over ten), Telegram's
-FAQ (20 a minute to a group, one a second to a chat, bursts excepted).
+second as users report), DART's guide (20,000 a day), the exchange's terms of use (10,000 a day), Reddit's API rules
+(100 a minute, counted over ten), Telegram's FAQ (20 a minute to a group, one a second to a chat, bursts excepted).
 """
 
 import threading
@@ -27,6 +27,7 @@ class Limits:
     reddit_in_ten_minutes: int = 1000
     telegram_group_a_minute: int = 20
     telegram_chat_in_three_seconds: int = 3
+    krx_a_day: int = 10_000
 
 
 class PerSecond:

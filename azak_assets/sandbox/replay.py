@@ -1,8 +1,9 @@
 """The recorded world: serves a folder of recorded market data, headlines and filings as the upstreams would have.
 
 Reading and checking of recorded files belongs here, and what a recorded file cannot say stays unsaid: no minute bars,
-no corporate actions, no flows, no feeds. Wire formats do not belong here. Every file is checked when the world is
-opened, so that a damaged record is one sentence at the start instead of a wrong answer later.
+no corporate actions, no flows, no feeds, no ratios, and no second witness for prices: one made from the same record
+would agree with itself. Wire formats do not belong here. Every file is checked when the world is opened, so that a
+damaged record is one sentence at the start instead of a wrong answer later.
 
 Layout (any file may be missing; its feed is then absent from `feeds`):
 `daily_bars.csv.gz`, `index_bars_*.csv`, `news.csv`, `disclosures_*.csv`, and `corp_codes*.csv` here or one level up.
@@ -34,6 +35,8 @@ from azak_assets.sandbox.world import (
     MinuteBar,
     OvertimeBar,
     Post,
+    Product,
+    Ratios,
     isin_of,
     terms_of,
 )
@@ -223,6 +226,18 @@ class ReplayWorld:
 
     def breadth(self, code: str, now: datetime) -> Breadth | None:  # noqa: ARG002
         """Nothing: risers and fallers are not recorded."""
+        return None
+
+    def exchange_day(self, market: Market, day: date, now: datetime) -> Sequence[tuple[Issue, DailyBar]]:  # noqa: ARG002
+        """Nothing: the exchange's own numbers are not recorded."""
+        return []
+
+    def ratios(self, code: str, now: datetime, *, annual: bool) -> Sequence[Ratios]:  # noqa: ARG002
+        """Nothing: ratios are not recorded."""
+        return []
+
+    def product(self, code: str, now: datetime) -> Product | None:  # noqa: ARG002
+        """Nothing: the ledger is not recorded."""
         return None
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:  # noqa: ARG002

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 
 from azak_assets import krx
 from azak_assets.krx import universe
+from azak_assets.sandbox.accounts import Accounts
 from azak_assets.sandbox.after_close import AfterClose
 from azak_assets.sandbox.filings import Registry
 from azak_assets.sandbox.forum import Forum
@@ -29,8 +30,11 @@ from azak_assets.sandbox.world import (
     MinuteBar,
     OvertimeBar,
     Post,
+    Product,
+    Ratios,
     isin_of,
 )
+from azak_assets.sandbox.world import Market as MarketName
 
 MINUTE = timedelta(minutes=1)
 FLOWS_AFTER = timedelta(minutes=30)
@@ -49,8 +53,9 @@ class SeededWorld:
 
     first_day = FIRST_SESSION
     feeds = (
-        "master", "daily_bars", "index_bars", "minute_bars", "investor_flows", "overtime_bars", "index_breadth", "news",
-        "rss", "disclosures", "corp_codes", "holidays", "reddit", "article_pages", "llm",
+        "master", "product_info", "financial_ratios", "daily_bars", "krx_daily_bars", "index_bars", "minute_bars",
+        "investor_flows", "overtime_bars", "index_breadth", "news", "rss", "disclosures", "corp_codes", "holidays",
+        "reddit", "article_pages", "llm",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
@@ -60,6 +65,7 @@ class SeededWorld:
         self._newsroom = Newsroom(self._market)
         self._registry = Registry(self._market)
         self._forum = Forum(self._market)
+        self._accounts = Accounts(self._market)
         self._in_tiers: dict[tuple[date, int], frozenset[str]] = {}
 
     def last_day(self, now: datetime) -> date:
@@ -248,6 +254,27 @@ class SeededWorld:
             tiers = universe.tiers(listed).items()
             self._in_tiers[day, finished] = frozenset(code for code, tier in tiers if tier <= 2)
         return self._in_tiers[day, finished]
+
+    def exchange_day(self, market: MarketName, day: date, now: datetime) -> Sequence[tuple[Issue, DailyBar]]:
+        """Every issue of a market with its bar of a finished session: the same bars that the broker has."""
+        index = self._market.position.get(day)
+        if index is None or index >= self._finished(now):
+            return []
+        numbers = (number for number, issuer in enumerate(self._market.issuers) if issuer.market == market)
+        bars = ((number, self._market.bar(index, number, adjusted=False)) for number in numbers)
+        return [(self._issue(number, index + 1), bar) for number, bar in bars if bar is not None]
+
+    def ratios(self, code: str, now: datetime, *, annual: bool) -> Sequence[Ratios]:
+        """What a company has reported by today, per share as of today: a split restates the years before it."""
+        number = self._market.number.get(code)
+        return [] if number is None else self._accounts.ratios(number, now.astimezone(krx.KST).date(), annual=annual)
+
+    def product(self, code: str, now: datetime) -> Product | None:
+        """An issue in the ledger."""
+        number, issue = self._market.number.get(code), self.issue(code, now)
+        if number is None or issue is None:
+            return None
+        return self._accounts.product(number, issue, now.astimezone(krx.KST).date())
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:
         """Articles that hold the query's terms in title or description."""

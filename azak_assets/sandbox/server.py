@@ -19,7 +19,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
-from azak_assets.sandbox import kis, llm, master, naver, opendart, pages, reddit, rss, telegram
+from azak_assets.sandbox import (
+    kis,
+    kis_company,
+    krx_openapi,
+    llm,
+    master,
+    naver,
+    opendart,
+    pages,
+    reddit,
+    rss,
+    telegram,
+)
 from azak_assets.sandbox.faults import FaultMiddleware, Faults
 from azak_assets.sandbox.limits import Limits, PerDay, PerPeriod, PerSecond
 from azak_assets.sandbox.replay import ReplayWorld
@@ -73,9 +85,10 @@ def create_app(
         routes=[
             Route("/sandbox/world", describe, methods=["GET"]),
             Route("/sandbox/faults", faults.order, methods=["POST"]),
-            *kis.routes(world, gateway, clock),
+            *kis.routes(world, gateway, clock, kis_company.services(world, clock)),
             *master.routes(world, clock),
             *opendart.routes(world, clock, PerDay(limits.opendart_a_day, clock)),
+            *krx_openapi.routes(world, clock, PerDay(limits.krx_a_day, clock)),
             *naver.routes(world, clock, naver_a_second, naver_a_day),
             *rss.routes(world, clock),
             *pages.routes(world, clock),

@@ -68,6 +68,37 @@ class DailyBar:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratios:
+    """A company's ratios for one fiscal period, percent and KRW a share; `month` is the last of the period, YYYYMM.
+
+    A quarter counts from the start of its year. A growth rate is 0 where a loss makes it meaningless.
+    """
+
+    month: str
+    revenue_growth: float
+    operating_profit_growth: float
+    net_income_growth: float
+    roe: float
+    eps: float
+    sales_per_share: float
+    bps: float
+    retained: float
+    debt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What a broker's ledger knows of an issue besides the master file. `industry` is "" where it names none."""
+
+    issue: Issue
+    par: int
+    industry: str
+    is_kospi200: bool
+    is_administrative: bool
+    delisted_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
 class IndexBar:
     """One session of one index: points, shares and KRW."""
 
@@ -251,6 +282,15 @@ class World(Protocol):
 
     def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:
         """The finished minutes of `day`; a past day is kept for the issues whose past minutes are recorded."""
+
+    def exchange_day(self, market: Market, day: date, now: datetime) -> Sequence[tuple[Issue, DailyBar]]:
+        """Every issue of a market with its bar of a finished session, as the exchange itself counts it."""
+
+    def ratios(self, code: str, now: datetime, *, annual: bool) -> Sequence[Ratios]:
+        """What a company has reported by `now`, newest first."""
+
+    def product(self, code: str, now: datetime) -> Product | None:
+        """An issue in the ledger, also one that has left the market since."""
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:
         """Articles whose title or description the query matches."""

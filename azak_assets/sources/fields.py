@@ -109,6 +109,16 @@ def positive_decimal(row: Row, field: str) -> float:
     return number
 
 
+def optional_decimal(row: Row, field: str) -> float | None:
+    """The field as a number of either sign, written with ASCII digits and a point; None where it is blank."""
+    value = optional_text(row, field)
+    if value is None:
+        return None
+    if not _DECIMAL.fullmatch(value):
+        raise Refused(field, value, "is not a number")
+    return float(value)
+
+
 def day(row: Row, field: str) -> date:
     """The field, written YYYYMMDD, as a date."""
     value = text(row, field)

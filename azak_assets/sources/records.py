@@ -172,6 +172,85 @@ class ListedStock:
 
 
 @dataclass(frozen=True, slots=True)
+class FinancialRatio:
+    """One fiscal period of one company; every number may be None where the upstream leaves it blank.
+
+    `period_end` is the last day of the fiscal month. Quarterly periods count from the start of the fiscal year. A
+    growth rate is 0 where a loss makes it meaningless.
+    """
+
+    stock_code: str
+    period: Literal["annual", "quarterly"]
+    period_end: date
+    revenue_growth_pct: float | None
+    operating_profit_growth_pct: float | None
+    net_income_growth_pct: float | None
+    roe_pct: float | None
+    eps_krw: float | None
+    sales_per_share_krw: float | None
+    bps_krw: float | None
+    retained_ratio_pct: float | None
+    debt_ratio_pct: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductInfo:
+    """What the broker's ledger says of one issue. A flag is None where it says neither yes nor no.
+
+    `product_class` is known only where the ledger names no industry.
+    """
+
+    stock_code: str
+    isin: str | None
+    name: str
+    name_en: str | None
+    market: Market
+    security_group: str
+    fiscal_year_end: str | None
+    par_value: float | None
+    listed_shares: int | None
+    kospi_listed_on: date | None
+    kospi_delisted_on: date | None
+    kosdaq_listed_on: date | None
+    kosdaq_delisted_on: date | None
+    delisted_on: date | None
+    industry_large: str | None
+    industry_medium: str | None
+    industry_small: str | None
+    industry_code: str | None
+    industry: str | None
+    product_class: str | None
+    is_kospi200: bool | None
+    is_trading_halted: bool | None
+    is_administrative_issue: bool | None
+    is_nxt_tradable: bool | None
+    is_nxt_halted: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeBar:
+    """One stock and session as the exchange itself publishes it on the next day, raw prices in KRW.
+
+    Without a trade in the order book there is no open, high and low, and the close is carried. `known_at` is nominal:
+    08:00 on the day of the next session.
+    """
+
+    stock_code: str
+    trade_date: date
+    market: Market
+    name: str
+    open: int | None
+    high: int | None
+    low: int | None
+    close: int
+    volume: int
+    turnover_krw: int
+    market_cap_krw: int | None
+    listed_shares: int | None
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CorpCode:
     """One company of DART. `stock_code` is None for one that never was listed; a delisted one may keep its code."""
 

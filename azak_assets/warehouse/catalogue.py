@@ -135,7 +135,8 @@ def references(catalogue: Catalogue) -> list[Reference]:
     """
     ours = [one for schema in SCHEMAS if schema != "ops" for one in catalogue.of(schema)]
     owners: dict[tuple[str, ...], Relation] = {}
-    for relation in ours:  # in the order of the flow: the first with a key is where it comes from
+    # The table named after its key (stocks, stock_code), else the first one in the order of the flow that has it.
+    for relation in sorted(ours, key=_is_not_named_after_its_key):
         if relation.key:
             owners.setdefault(relation.key, relation)
     found = []
@@ -151,6 +152,10 @@ def references(catalogue: Catalogue) -> list[Reference]:
         largest = [key for key in held if not any(set(key) < set(other) for other in held)]
         found += [Reference(owners[key].full_name, holder.full_name, key) for key in largest]
     return found
+
+
+def _is_not_named_after_its_key(relation: Relation) -> bool:
+    return len(relation.key) != 1 or not relation.key[0].startswith(f"{relation.name.removesuffix('s')}_")
 
 
 NOTICE = "<!-- Made from the live catalogue by `make docs`: do not edit, correct the comments instead. -->"

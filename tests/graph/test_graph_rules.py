@@ -38,6 +38,8 @@ UNPARTITIONED = {
     "raw.trading_sessions",
     "raw.broker_calendar",
     "raw.stocks",
+    "raw.product_info",
+    "raw.financial_ratios",
     "raw.corp_codes",
     "ml.models",
     "ml.prompt_versions",
@@ -48,6 +50,9 @@ UNPARTITIONED = {
 POOLS = {
     "raw__broker_calendar": "kis",
     "raw__stocks": "kis",
+    "raw__product_info": "kis",
+    "raw__financial_ratios": "kis",
+    "raw__krx_daily_bars": "krx",
     "raw__daily_bars": "kis",
     "raw__index_bars": "kis",
     "raw__minute_bars": "kis",
@@ -66,6 +71,7 @@ POOLS = {
 
 CLIENT_POOLS = {
     "kis": "kis",
+    "krx_openapi": "krx",
     "opendart": "opendart",
     "naver": "naver",
     "rss": "naver",

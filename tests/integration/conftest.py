@@ -85,6 +85,8 @@ RUN_COLUMNS = frozenset({"observed_at", "run_id", "superseded_at"})
 OF_THE_RUN = {
     # Reference data is known from when it was observed; a filing keeps the instant it was first seen.
     "raw.stocks": frozenset({"known_at"}),
+    "raw.product_info": frozenset({"known_at"}),
+    "raw.financial_ratios": frozenset({"known_at"}),
     "raw.broker_calendar": frozenset({"known_at"}),
     "raw.corp_codes": frozenset({"known_at"}),
     "raw.disclosures": frozenset({"first_seen_at"}),

@@ -172,7 +172,8 @@ class KisServer:
     """KIS as its documents describe it: tokens, envelope, 18 calls in any second, rows newest first.
 
     `faults` are answered before anything else, one a call; `daily`, `index`, `minutes` and `holidays` hold rows,
-    `newest` whole answers of the services that take no range, by transaction id.
+    `newest` whole answers of the services that take no range, by transaction id; `ratios` those of a code and division,
+    `ledger` the record of a transaction and code.
     """
 
     def __init__(self) -> None:
@@ -183,6 +184,8 @@ class KisServer:
         self.minutes: dict[str, list[dict[str, str]]] = {}
         self.holidays: list[dict[str, str]] = []
         self.newest: dict[str, dict[str, Any]] = {}
+        self.ratios: dict[tuple[str, str], list[Any]] = {}
+        self.ledger: dict[tuple[str, str], Any] = {}
         self.tokens: list[str] = []
         self.expired: set[str] = set()
         self.rejections = 0
@@ -219,6 +222,9 @@ class KisServer:
             "FHKST03010230": self._past_minutes,
             "FHKST03010200": self._past_minutes,
             "CTCA0903R": self._holidays,
+            "FHKST66430300": self._ratios,
+            "CTPF1002R": lambda query: self._record("CTPF1002R", query),
+            "CTPF1604R": lambda query: self._record("CTPF1604R", query),
         }
         if (tr_id := request.headers["tr_id"]) in self.newest:
             return Reply({"rt_cd": "0", "msg_cd": "MCA00000", "msg1": "정상처리 되었습니다.   ", **self.newest[tr_id]})
@@ -264,6 +270,16 @@ class KisServer:
         more = {"msg_cd": "KIOK0500"} if rows else {"msg_cd": "KIOK0530"}
         keys = {"ctx_area_nk": " " * 20, "ctx_area_fk": " " * 20}
         return {"rt_cd": "0", "msg1": "조회되었습니다", **more, **keys, "output": rows}
+
+    def _ratios(self, query: dict[str, str]) -> dict[str, Any]:
+        assert query["FID_COND_MRKT_DIV_CODE"] == "J"
+        rows = self.ratios.get((query["FID_INPUT_ISCD"], query["FID_DIV_CLS_CODE"]), [])
+        return {"rt_cd": "0", "msg_cd": "MCA00000", "msg1": "정상처리 되었습니다!", "output": rows}
+
+    def _record(self, transaction: str, query: dict[str, str]) -> dict[str, Any]:
+        assert query["PRDT_TYPE_CD"] == "300"
+        record = self.ledger.get((transaction, query["PDNO"]), {"pdno": "", "prdt_name": "", "std_pdno": ""})
+        return {"rt_cd": "0", "msg_cd": "KIOK0530", "msg1": "조회되었습니다" + " " * 60, "output": record}
 
     @staticmethod
     def _between(rows: list[dict[str, str]], query: dict[str, str]) -> list[dict[str, str]]:

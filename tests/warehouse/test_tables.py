@@ -34,6 +34,7 @@ def test_only_tables_whose_key_tells_the_day_are_loaded_without_looking_at_other
     assert {name for name, one in SPECS.items() if one.is_day_in_key} == {
         "raw.adjustment_factors",
         "raw.daily_bars",
+        "raw.krx_daily_bars",
         "raw.index_bars",
         "raw.index_breadth",
         "raw.investor_flows",

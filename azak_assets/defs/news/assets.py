@@ -6,7 +6,6 @@ session; what is known after a close is traded in the next one. Matches (article
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 
 import dagster as dg
 import pandas as pd

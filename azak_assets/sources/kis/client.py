@@ -26,11 +26,12 @@ from azak_assets.sources.failures import (
     Unavailable,
 )
 from azak_assets.sources.fields import Row, parse_rows
-from azak_assets.sources.kis import bars, flows, master
+from azak_assets.sources.kis import bars, company, flows, master
 from azak_assets.sources.protocols import Budget, Token, TokenStore
 from azak_assets.sources.records import (
     Batch,
     DailyBar,
+    FinancialRatio,
     IndexBar,
     IndexBreadth,
     InvestorFlow,
@@ -38,6 +39,7 @@ from azak_assets.sources.records import (
     MarketDay,
     MinuteBar,
     OvertimeBar,
+    ProductInfo,
     Reject,
 )
 from azak_assets.sources.transport import Answer, Transport, payload_hash
@@ -49,6 +51,7 @@ B = TypeVar("B", DailyBar, IndexBar)
 D = TypeVar("D", DailyBar, IndexBar, InvestorFlow, OvertimeBar)
 
 QUOTATIONS = "/uapi/domestic-stock/v1/quotations"
+FINANCE = "/uapi/domestic-stock/v1/finance"
 TOKEN_PATIENCE_S = 150.0
 """One token a minute: long enough to wait out two refusals."""
 
@@ -68,6 +71,7 @@ class _Service:
     path: str
     tr_id: str
     rows: int
+    folder: str = QUOTATIONS
 
 
 DAILY = _Service("/inquire-daily-itemchartprice", "FHKST03010100", 100)
@@ -78,6 +82,9 @@ INVESTORS = _Service("/inquire-investor", "FHKST01010900", 30)
 OVERTIME = _Service("/inquire-daily-overtimeprice", "FHPST02320000", 30)
 INDEX_TABLE = _Service("/inquire-index-daily-price", "FHPUP02120000", 100)
 HOLIDAYS = _Service("/chk-holiday", "CTCA0903R", 24)
+RATIOS = _Service("/financial-ratio", "FHKST66430300", 30, FINANCE)
+STOCK_INFO = _Service("/search-stock-info", "CTPF1002R", 1)
+PRODUCT_CLASS = _Service("/search-info", "CTPF1604R", 1)
 
 
 class _TokenRefused(SourceFailure):
@@ -300,6 +307,42 @@ class KisClient:
                     rejects.append(Reject(repr(stock), "stock_code", stock.stock_code, why))
         return calls.batch(list(stocks.values()), rejects)
 
+    def financial_ratios(self, stock_code: str) -> Batch[FinancialRatio]:
+        """The ratios of one company for the fiscal periods KIS keeps, annual and quarterly; two calls.
+
+        How many periods come is not documented: what arrives is read. `Empty` when there is none of either kind, as for
+        an unknown code and for a company that has reported nothing yet. Live accounts only.
+        """
+        calls = _Calls()
+        found: dict[tuple[str, date], FinancialRatio] = {}
+        rejects: list[Reject] = []
+        for period, division in company.PERIODS.items():
+            query = {"FID_DIV_CLS_CODE": division, "fid_cond_mrkt_div_code": "J", "fid_input_iscd": stock_code}
+            rows = _rows(self._get(RATIOS, query, calls), "output")
+            ratios, refused = parse_rows(rows, partial(company.ratio, stock_code=stock_code, period=period))
+            rejects.extend(refused)
+            for one in ratios:
+                if found.setdefault((one.period, one.period_end), one) != one:
+                    why = f"a second, different {one.period} row for the period"
+                    rejects.append(Reject(repr(one), "stac_yymm", f"{one.period_end:%Y%m}", why))
+        if not found and not rejects:
+            raise Empty("kis", f"no financial ratio of {stock_code}")
+        return calls.batch(list(found.values()), rejects)
+
+    def product_info(self, stock_code: str) -> Batch[ProductInfo]:
+        """What the broker's ledger says of one issue: one call, and one more where the first names no industry.
+
+        `Empty` for a code it does not know. Live accounts only.
+        """
+        calls = _Calls()
+        query = {"PRDT_TYPE_CD": company.SHARES, "PDNO": stock_code}
+        row = _record(self._get(STOCK_INFO, query, calls), stock_code)
+        classified = row if company.names_industry(row) else _record(self._get(PRODUCT_CLASS, query, calls), stock_code)
+        found, rejects = parse_rows(
+            [row], partial(company.product_info, stock_code=stock_code, product_class=company.product_class(classified))
+        )
+        return calls.batch(found, rejects)
+
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
@@ -375,7 +418,7 @@ class KisClient:
                 "tr_id": service.tr_id,
                 "custtype": "P",
             }
-            return self._api.ask(read, QUOTATIONS + service.path, params=params, headers=headers)
+            return self._api.ask(read, service.folder + service.path, params=params, headers=headers)
 
         token = self._tokens.get_or_issue(self._token_name, self._issue)
         try:
@@ -446,6 +489,20 @@ def _rows(body: Mapping[str, Any], name: str = "output2") -> list[Row]:
         raise ContractChanged("kis", f"{name} is {type(rows).__name__}, not a list of rows")
     # KIS pads the answers of recently listed stocks with {}, and those about unknown codes with empty texts.
     return [row for row in rows if not isinstance(row, Mapping) or any(value != "" for value in row.values())]
+
+
+def _record(body: Mapping[str, Any], stock_code: str) -> Row:
+    """The one record of a ledger service; `Empty` where it holds nothing, as for an unknown code."""
+    record = body.get("output")
+    if not isinstance(record, Mapping):
+        raise ContractChanged("kis", f"output is {type(record).__name__}, not one record")
+    if not any(isinstance(value, str) and value.strip() for value in record.values()):
+        raise Empty("kis", f"the ledger has no {stock_code}", advice="KIS answers so for an unknown code: check it")
+    # Twelve characters, padded in front: 00000A005930.
+    about = str(record.get("pdno") or "").strip()
+    if not about.endswith(stock_code):
+        raise ContractChanged("kis", f"asked for {stock_code}, the answer is about {about!r}")
+    return record
 
 
 def _dated(rows: Iterable[Row]) -> list[Row]:

@@ -1,0 +1,20 @@
+"""When the exchange publishes its own statistics of a session; `sources.krx_openapi` says how sure that is.
+
+Belongs here: the two instants. Does not belong here: what is published, or asking for it.
+"""
+
+from datetime import date, datetime, time, timedelta
+
+from azak_assets.krx.sessions import KST, next_session
+
+PUBLISHED_AT = time(8)
+
+
+def published_from(session_day: date) -> datetime:
+    """The earliest instant at which a session can be there: 08:00 of the next day. Before, nobody need ask."""
+    return datetime.combine(session_day + timedelta(days=1), PUBLISHED_AT, KST)
+
+
+def surely_published_from(session_day: date) -> datetime:
+    """From when on a session must be there: 08:00 on the day of the next one, whatever weekends do."""
+    return datetime.combine(next_session(session_day).day, PUBLISHED_AT, KST)
