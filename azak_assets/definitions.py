@@ -13,6 +13,7 @@ from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.forecasts import assets as forecasts
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import checks as market_checks
+from azak_assets.defs.market import intraday
 from azak_assets.defs.marts import assets as marts
 from azak_assets.defs.news import assets as news
 from azak_assets.defs.news import checks as news_checks
@@ -21,17 +22,11 @@ from azak_assets.defs.reference import checks as reference_checks
 from azak_assets.defs.retrieval import assets as retrieval
 from azak_assets.defs.retrieval import checks as retrieval_checks
 from azak_assets.defs.scores import assets as scores
-from azak_assets.resources import (
-    ChatModelsResource,
-    RetrievalResource,
-    UpstreamsResource,
-    WarehouseResource,
-    is_live,
-)
+from azak_assets.resources import ChatModelsResource, RetrievalResource, UpstreamsResource, WarehouseResource, is_live
 
 GROUPS: dict[str, list[ModuleType]] = {
     "reference": [reference],
-    "market": [market],
+    "market": [market, intraday],
     "news": [news],
     "disclosures": [disclosures],
     "retrieval": [retrieval],
@@ -58,6 +53,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         "asset_checks": dg.load_asset_checks_from_modules(CHECKS),
         "jobs": schedules.JOBS,
         "schedules": schedules.SCHEDULES,
+        "sensors": schedules.SENSORS,
         "resources": {
             "warehouse": warehouse,
             "upstreams": UpstreamsResource(warehouse=warehouse),

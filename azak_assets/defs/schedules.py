@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.market.sensors import intraday_collector, intraday_job
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.defs.owed import PARTITION, made_since, next_owed
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
@@ -21,8 +22,10 @@ REFERENCE = dg.AssetSelection.groups("reference") | dg.AssetSelection.assets(
 )
 TEXT = dg.AssetSelection.groups("news")
 FILINGS = dg.AssetSelection.groups("disclosures")
-AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE
-CORRECTED = dg.AssetSelection.groups("market", "scores", "marts")
+WHILE_OPEN = dg.AssetSelection.assets(["raw", "quote_snapshots"], ["raw", "order_books"])
+"""Nobody gives them after the close: the sensor `intraday_collector` alone asks for them."""
+AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE - WHILE_OPEN
+CORRECTED = dg.AssetSelection.groups("market", "scores", "marts") - WHILE_OPEN
 """What follows from final prices alone: it tells whether a session is there."""
 STOCKS, DAILY_BARS, EVALUATIONS = (
     dg.AssetKey(path) for path in (["raw", "stocks"], ["raw", "daily_bars"], ["ml", "model_evaluations"])
@@ -50,7 +53,7 @@ corrections_job = dg.define_asset_job(
     CORRECTED,
     description="A session's prices once more, and the marts and scores that follow from them; no model is asked.",
 )
-JOBS = [reference_job, news_job, disclosures_job, close_job, corrections_job]
+JOBS = [reference_job, news_job, disclosures_job, close_job, corrections_job, intraday_job]
 
 RUNNING_WHEN_LIVE = dg.DefaultScheduleStatus.RUNNING if is_live() else dg.DefaultScheduleStatus.STOPPED
 KST = "Asia/Seoul"
@@ -223,3 +226,4 @@ def before_open(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
 
 
 SCHEDULES = [news_feed, disclosures_feed, after_close, morning_after, before_open]
+SENSORS = [intraday_collector]

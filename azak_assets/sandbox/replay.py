@@ -30,6 +30,7 @@ from azak_assets.sandbox.world import (
     Issue,
     Market,
     MinuteBar,
+    Standing,
     isin_of,
     terms_of,
 )
@@ -208,6 +209,10 @@ class ReplayWorld:
     def minute_bars(self, code: str, day: date, now: datetime) -> Sequence[MinuteBar]:  # noqa: ARG002
         """Nothing: minutes are not recorded."""
         return []
+
+    def standing(self, code: str, now: datetime) -> Standing | None:  # noqa: ARG002
+        """Nothing: quotes and books are not recorded."""
+        return None
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:  # noqa: ARG002
         """Recorded rows, repeats included, as a search lists an article again under another address.
