@@ -209,24 +209,26 @@ class KisClient:
         session = krx.session(now.astimezone(krx.KST).date())
         calls, rejects = _Calls(), dict[Reject, None]()
         bars_so_far = list(known.bars) if known else []
-        fresh: dict[datetime, MinuteBar] = {}
         off_book, missing = (known.off_book, known.missing) if known else (0, 0)
-        for since in [bars_so_far[-1].ts, None] if bars_so_far else [None]:
-            query = {**_stock(stock_code), "FID_ETC_CLS_CODE": ""}
+        fresh: dict[datetime, MinuteBar] = {}
+        query = {**_stock(stock_code), "FID_ETC_CLS_CODE": ""}
+        walks = (bars_so_far[-1].ts if bars_so_far else None, None) if now >= session.open_at else ()
+        for since in walks:
             walk = self._walk(MINUTES_OF_TODAY, query, calls, session=session, now=now, since=since)
             rows, refused = walk.parsed(stock_code, session, now)
             rejects.update(dict.fromkeys(refused))
-            read = bars.with_turnover(rows, before=0 if since is None else None)
-            bars_so_far, new = minutes.merged(bars_so_far, read)
+            bars_so_far, new = minutes.merged(bars_so_far, bars.with_turnover(rows, None if since else 0))
             fresh.update((bar.ts, bar) for bar in new)
+            totals = walk.totals(session, now)
             if since is None:
                 off_book = missing = 0
-            if not walk.pages or minutes.is_complete(bars_so_far, walk.totals(session, now), off_book):
+            if minutes.is_complete(bars_so_far, totals, off_book):
                 break
-        else:
-            totals = walk.totals(session, now)
-            off_book = minutes.left_over(bars_so_far, totals)
-            missing = minutes.missing_minutes(rows, walk.quiet(), session, totals, now)
+            if since is None:
+                off_book = minutes.left_over(bars_so_far, totals)
+                missing = minutes.missing_minutes(rows, walk.quiet(), session, totals, now)
+                if totals.volume is None:
+                    break
         batch = calls.batch([fresh[ts] for ts in sorted(fresh)], list(rejects))
         return minutes.SessionMinutes(
             batch.records, batch.rejects, batch.requests, batch.payload_sha256, bars_so_far, missing, off_book
