@@ -13,7 +13,8 @@ CODE = "005930"
 QUOTE = {
     "iscd_stat_cls_code": "55", "temp_stop_yn": "N", "stck_prpr": "128500", "stck_oprc": "128000",
     "stck_hgpr": "129500", "stck_lwpr": "127500", "stck_sdpr": "128500", "stck_mxpr": "167000", "stck_llam": "90000",
-    "acml_vol": "1200345", "acml_tr_pbmn": "154963210500", "wghn_avrg_stck_prc": "129097.23", "frgn_ntby_qty": "-287624",
+    "acml_vol": "1200345", "acml_tr_pbmn": "154963210500", "wghn_avrg_stck_prc": "129097.23",
+    "frgn_ntby_qty": "-287624",
     "pgtr_ntby_qty": "1000", "hts_frgn_ehrt": "49.63", "mrkt_warn_cls_code": "00", "vi_cls_code": "N",
     "stck_shrn_iscd": CODE, "fcam_cnnm": "5,000", "cpfn_cnnm": "36,576 억",
 }  # fmt: skip

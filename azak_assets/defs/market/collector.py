@@ -20,7 +20,7 @@ import pandas as pd
 from azak_assets import krx
 from azak_assets.defs.market.assets import Collected, frame_of
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import SourceFailure
+from azak_assets.sources.failures import Empty, SourceFailure
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.kis.minutes import SessionMinutes
 from azak_assets.sources.records import Batch, MinuteBar, Reject
@@ -71,16 +71,27 @@ class Loads:
         self.gathered = Collected()
         self.newest = pd.DataFrame()
         self.rows = self.rounds = 0
+        self._failure: SourceFailure | None = None
+        self._is_answered = False
         self.earliest: datetime | None = None
         self.latest: datetime | None = None
 
     def heard(self, key: str, answer: Batch[Any] | SourceFailure) -> None:
         """Count one answer, without keeping its rows."""
         if isinstance(answer, SourceFailure):
-            self.gathered.failures[key] = answer
+            self.gathered.failures[key] = self._failure = answer
         else:
             self.gathered.whole_keys.append(key)
             self.gathered.rejects += answer.rejects
+            self._is_answered = True
+
+    def end_round(self) -> None:
+        """Count a round. Raises the last failure of one in which nobody answered, unless there is just nothing."""
+        failure, is_answered = self._failure, self._is_answered
+        self._failure, self._is_answered = None, False
+        if failure is not None and not is_answered and not isinstance(failure, Empty):
+            raise failure
+        self.rounds += 1
 
     def loaded(self, result: LoadResult, frame: pd.DataFrame, instant: str) -> None:
         """Take note of one load, whose span is that of the column `instant`."""
@@ -150,7 +161,7 @@ class Marks:
                     break
         finally:
             self._load(mark, pending)
-        self.loads.rounds += 1
+        self.loads.end_round()
 
     def _stored(self, mark: datetime) -> frozenset[str]:
         stored = self._warehouse.read(self._table, columns=["stock_code"], where={"snapshot_at": mark})
@@ -215,7 +226,7 @@ class Minutes:
                     pending = {}
         finally:
             self._load(pending)
-        self.loads.rounds += 1
+        self.loads.end_round()
 
     def completeness(self) -> pd.DataFrame:
         """Per stock that answered: minutes present, minutes expected (present and missing), shares off the book."""
