@@ -7,7 +7,7 @@ not belong here: the loop and what is due when (`collector`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -162,8 +162,6 @@ class _Told:
         """Of a feed that this world or these settings do not have."""
         told = cls(key)
         told.say(str((nobody.metadata or {})["state"]))
-        for name in (NO_MINUTE,) if key == MINUTES else (EVERY_MARK,):
-            told.check(name, passed=True, why=told.states[0])
         return told
 
     @property
@@ -193,13 +191,16 @@ class _Told:
             description=why,
         )
 
-    def result(self, selected: Sequence[dg.AssetCheckKey] | Any) -> dg.MaterializeResult:
+    def result(self, selected: Collection[dg.AssetCheckKey]) -> dg.MaterializeResult:
         """The materialization with those of its checks that are selected."""
         metadata = self.metadata or nothing("")
         if self.states:
             metadata = {**metadata, "state": "; ".join(self.states)}
         else:
             metadata.pop("state", None)
+        own = NO_MINUTE if self.key == MINUTES else EVERY_MARK
+        if own not in self.checks:
+            self.check(own, passed=True, why="not asked: it is about what a running session has")
         checks = [check for name, check in self.checks.items() if dg.AssetCheckKey(self.key, name) in selected]
         return dg.MaterializeResult(asset_key=self.key, metadata=metadata, check_results=checks)
 
@@ -375,16 +376,6 @@ def _past_minutes(
     if minutes.results:
         told.metadata = _together(minutes.metadata(_days(days)), told.metadata)
         told.answered(answered_check(told.path, minutes.everything))
-    told.checks.setdefault(
-        NO_MINUTE,
-        dg.AssetCheckResult(
-            asset_key=MINUTES,
-            check_name=NO_MINUTE,
-            passed=True,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="not asked of past sessions: their minutes are as KIS keeps them",
-        ),
-    )
 
 
 def _together(past: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def intraday_collector(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
     )
     failed: list[float] = []
     for record in records:  # the newest come first
-        status, made = record.dagster_run.status, record.create_timestamp
-        if status in IN_PROGRESS and now - made < LONGEST_RUN:
+        status = record.dagster_run.status
+        if status in IN_PROGRESS and (status is dg.DagsterRunStatus.QUEUED or now - _began(record) < LONGEST_RUN):
             return dg.SkipReason(f"A collector is at work: {record.dagster_run.run_id}.")
         if status is dg.DagsterRunStatus.SUCCESS:
             break
@@ -68,3 +68,7 @@ def intraday_collector(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
         if now < again:
             return dg.SkipReason(f"{len(failed)} collectors failed in a row; the next starts at {again:%H:%M:%S}.")
     return dg.RunRequest(partition_key=session.day.isoformat())
+
+
+def _began(record: dg.RunRecord) -> datetime:
+    return datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), krx.KST)
