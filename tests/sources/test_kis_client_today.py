@@ -177,6 +177,16 @@ def test_a_first_row_that_repeats_the_minute_before_is_no_trade(kis, client, tap
     assert (len(batch.bars), batch.missing, batch.off_book) == (60, 0, 0)
 
 
+def test_a_minute_that_turns_while_the_question_waits_costs_no_second_walk(client, tape, monkeypatch):
+    first = ask(client, tape)
+    tape.now = at("10:01:58")
+    asked_at = tape.now
+    monkeypatch.setattr(client, "_now", lambda: asked_at)
+    tape.now = at("10:02:07")
+    batch = ask(client, tape, first)
+    assert (batch.requests, batch.bars[-1].ts, batch.off_book) == (1, at("10:00"), 0)
+
+
 def test_a_total_that_cannot_be_read_leaves_the_proof_to_the_running_turnover(kis, client, tape):
     honest = tape.answer
     kis._past_minutes = lambda query: {**honest(query), "output1": {}}

@@ -357,8 +357,10 @@ class KisClient:
         since: datetime | None = None,
     ) -> _Walk:
         """Ask for the minutes up to ``now`` page by page, back to the open or to a page that meets ``since``."""
-        walk = _Walk()
-        upper, until = min(session.close_at, now.astimezone(krx.KST)), since or session.open_at
+        walk, until = _Walk(), since or session.open_at
+        # A minute ahead, which is answered as now: while we wait for the budget the minute may turn, and the totals
+        # beside the rows would then hold a minute that the hour asked for leaves out.
+        upper = min(session.close_at, now.astimezone(krx.KST) + bars.MINUTE)
         while upper >= until:
             asked = {
                 "FID_INPUT_HOUR_1": f"{upper:%H%M%S}",
