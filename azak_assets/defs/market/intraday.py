@@ -130,7 +130,7 @@ def collect_intraday(
             _past_minutes(context, warehouse, upstreams, days=past, codes=codes, told=one)
         for key in wanted:
             if key != MINUTES:
-                _say_what_is_kept(warehouse, window, codes, told.setdefault(key, _Told(key)))
+                _say_what_is_kept(warehouse, window, told.setdefault(key, _Told(key)))
     checked = context.selected_asset_check_keys
     for one in told.values():
         yield one.result(checked)
@@ -307,18 +307,12 @@ def _tell_of_today(told: _Told, feed: "collector.Marks | collector.Minutes") -> 
 # ---- past sessions --------------------------------------------------------------------------------------------------
 
 
-def _say_what_is_kept(warehouse: Warehouse, window: Window, codes: list[str], told: _Told) -> None:
+def _say_what_is_kept(warehouse: Warehouse, window: Window, told: _Told) -> None:
     """The check of the marks, and the state of sessions that nobody collected while they ran."""
     now = datetime.now(krx.KST)
-    stored = warehouse.read(
-        ".".join(told.path),
-        columns=["trade_date", "snapshot_at"],
-        days=(window.first.day, window.last.day),
-        where={"stock_code": codes[:PROBES]},
-    ).drop_duplicates()
-    kept = stored.groupby("trade_date").size().to_dict()
+    kept = {day: _marks_kept(warehouse, ".".join(told.path), day) for day in window.days}
     due = {session.day: collector.marks_until(session, now) for session in window.sessions}
-    short = {day: kept.get(day, 0) for day, marks in due.items() if kept.get(day, 0) < marks}
+    short = {day: kept[day] for day, marks in due.items() if kept[day] < marks}
     never = [day for day, marks in short.items() if not marks and day != now.date()]
     if never:
         told.say(f"not collected while the session ran, and KIS gives none of the past: {_days(never)}")
@@ -334,6 +328,10 @@ def _say_what_is_kept(warehouse: Warehouse, window: Window, codes: list[str], to
         "market is open.",
         metadata={"marks due": sum(due.values()), "marks kept": sum(kept.values())},
     )
+
+
+def _marks_kept(warehouse: Warehouse, table_name: str, day: date) -> int:
+    return int(warehouse.read(table_name, columns=["snapshot_at"], days=(day, day))["snapshot_at"].nunique())
 
 
 def _past_minutes(
