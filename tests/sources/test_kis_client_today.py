@@ -146,6 +146,13 @@ def test_a_block_trade_is_off_the_book_and_no_hole(client, tape):
     assert ask(client, tape, batch).requests == 1
 
 
+def test_beside_a_hole_or_a_block_trade_quiet_minutes_stay_quiet(client, tape):
+    tape.quiet, tape.hidden = {"09:30", "09:31"}, {"09:40"}
+    assert ask(client, tape).missing == 1
+    tape.hidden, tape.off_book = set(), {"09:20": 50_000}
+    assert (ask(client, tape).missing, ask(client, tape).off_book) == (0, 50_000)
+
+
 def test_the_closing_call_is_no_hole_and_the_auction_is_there(client, tape):
     tape.now = at("15:31:05")
     batch = ask(client, tape)
