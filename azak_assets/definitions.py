@@ -18,7 +18,6 @@ from azak_assets.defs import (
     schedules,
     scores,
 )
-from azak_assets.defs.health import sensors as health_sensors
 from azak_assets.defs.marts import assets as marts
 from azak_assets.resources import (
     ChatModelsResource,
@@ -49,7 +48,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         "asset_checks": [check for folder in GROUPS for check in dg.load_asset_checks_from_package_module(folder)],
         "jobs": schedules.JOBS,
         "schedules": schedules.SCHEDULES,
-        "sensors": health_sensors.SENSORS,
+        "sensors": schedules.SENSORS,
         "resources": {
             "warehouse": warehouse,
             "upstreams": UpstreamsResource(warehouse=warehouse),

@@ -6,7 +6,7 @@ Ends with 1 when one failed or missed a bar, after all have run.
 import subprocess
 import sys
 
-NAMES = ("start", "load_partition", "kis_client", "dbt_window", "text")
+NAMES = ("start", "load_partition", "kis_client", "kis_minutes", "dbt_window", "text")
 
 if __name__ == "__main__":
     failed = []

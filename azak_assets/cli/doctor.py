@@ -19,6 +19,7 @@ from rich.table import Table
 from azak_assets import krx
 from azak_assets.settings import Mode, Settings, described
 from azak_assets.warehouse import asof, database, server, world
+from azak_assets.warehouse.limits import BACKFILL_SHARE
 
 FAMILY = (
     "dagster",
@@ -42,6 +43,7 @@ def examine(console: Console) -> bool:
     reachable = _upstreams(console, settings)
     healthy, engine = _database(console, settings)
     _calendar(console, engine)
+    _quota(console, settings, engine)
     if engine is not None:
         engine.dispose()
     return _machine(console, settings) and healthy and reachable
@@ -214,6 +216,42 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
             console.print(f"  {name} agrees: {len(testimony.open)} sessions {first} … {last}")
         else:
             console.print(f"  {name}: has said nothing yet")
+
+
+MINUTE_CALLS = 1.0
+"""KIS calls a stock and minute that its minute bars take while nothing is missing."""
+MARK_CALLS = 2 / 5
+"""And those of its quote and its order book, each once in five minutes."""
+
+
+def stocks_that_fit(per_second: float, calls: float = MINUTE_CALLS) -> int:
+    """How many stocks, of so many calls a minute each, fit into what a running backfill leaves to live work."""
+    live = 60 * per_second * (1 - BACKFILL_SHARE)
+    return int(round(live / calls, 6))
+
+
+def _quota(console: Console, settings: Settings, engine: sa.Engine | None) -> None:
+    """How many stocks can be followed by the minute, beside how many there are in tiers 1 and 2."""
+    rate = settings.kis_rate
+    minutes, with_marks = stocks_that_fit(rate), stocks_that_fit(rate, MINUTE_CALLS + MARK_CALLS)
+    told = (
+        f"KIS quota: {rate:.3g} calls a second, {1 - BACKFILL_SHARE:.0%} of them live beside a backfill: a minute has "
+        f"room for the minute bars of {minutes} stocks, or of {with_marks} with quotes and books every five minutes"
+    )
+    if engine is None:
+        console.print(told, soft_wrap=True)
+        return
+    followed = len(asof.read(engine, "raw.stocks", columns=["stock_code"], where={"tier": [1, 2], "is_active": True}))
+    told += f"; tiers 1 and 2 have {followed}"
+    if followed > with_marks:
+        minute, mark = (
+            followed * calls / (60 * rate * (1 - BACKFILL_SHARE)) for calls in (MINUTE_CALLS, 5 * MARK_CALLS)
+        )
+        told += (
+            f" [yellow]— a round of minutes takes {minute:.1f} minutes (no bar is lost below 30), one of quotes and "
+            f"books {mark:.1f}; what does not fit into five is left out, the lower tier first[/]"
+        )
+    console.print(told, soft_wrap=True)
 
 
 def _is_closed(day: date) -> bool:

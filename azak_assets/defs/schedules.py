@@ -12,7 +12,9 @@ from typing import Any
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.market.flows import flows_are_out
+from azak_assets.defs.market.sensors import intraday_collector, intraday_job
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.defs.owed import PARTITION, is_owed, made_since, next_owed
 from azak_assets.krx.publication import surely_published_from
@@ -32,13 +34,19 @@ FILINGS = dg.AssetSelection.groups("disclosures")
 FLOWS = dg.AssetSelection.assets(["raw", "investor_flows"])
 EVENING = dg.AssetSelection.assets(["raw", "index_bars"], ["raw", "index_breadth"], ["raw", "overtime_bars"])
 """What is asked for at the end of the after-hours session, indices for the second time."""
+WHILE_OPEN = dg.AssetSelection.assets(["raw", "quote_snapshots"], ["raw", "order_books"])
+"""Nobody gives them after the close: the sensor `intraday_collector` alone asks for them."""
 TOLD_LATER = dg.AssetSelection.assets(WITNESS)
 """What an upstream tells of a session only on the next day."""
-LATE = FLOWS | dg.AssetSelection.assets(["raw", "overtime_bars"]) | TOLD_LATER
-"""What is not out ten minutes after the close."""
-AFTER_CLOSE = dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE - LATE
+NOT_AT_THE_CLOSE = FLOWS | dg.AssetSelection.assets(["raw", "overtime_bars"]) | TOLD_LATER | WHILE_OPEN
+"""What is not to be had ten minutes after the close: not any more, or not yet."""
+AFTER_CLOSE = (
+    dg.AssetSelection.groups("market", "retrieval", "forecasts", "scores", "marts") - REFERENCE - NOT_AT_THE_CLOSE
+)
 CORRECTED = (
-    dg.AssetSelection.groups("market", "scores", "marts") - LATE - dg.AssetSelection.assets(["raw", "index_breadth"])
+    dg.AssetSelection.groups("market", "scores", "marts")
+    - NOT_AT_THE_CLOSE
+    - dg.AssetSelection.assets(["raw", "index_breadth"])
 )
 """What follows from final prices alone: it tells whether a session is there. Breadth is told once and never again."""
 STOCKS, DAILY_BARS, EVALUATIONS = (
@@ -86,6 +94,7 @@ JOBS = [
     disclosures_job,
     close_job,
     corrections_job,
+    intraday_job,
     flows_job,
     evening_job,
     products_job,
@@ -392,3 +401,4 @@ SCHEDULES = [
     sunday_products,
     sunday_ratios,
 ]
+SENSORS = [intraday_collector, source_health_watch]

@@ -86,3 +86,18 @@ def settled(window: Window, now: datetime) -> Window:
             allow_retries=False,
         )
     return window
+
+
+def opened(window: Window, now: datetime) -> Window:
+    """The window itself, if all its sessions have opened at ``now``.
+
+    Raises:
+        dagster.Failure: one is still to come; the message says when it opens.
+    """
+    if now < window.last.open_at:
+        raise dg.Failure(
+            f"The session of {window.last.day} has not opened: it opens {window.last.open_at:%Y-%m-%d %H:%M} KST. "
+            "Materialize it then.",
+            allow_retries=False,
+        )
+    return window

@@ -24,8 +24,9 @@ from starlette.routing import Route
 from azak_assets import krx
 from azak_assets.sandbox.kis_after_close import AfterClose
 from azak_assets.sandbox.kis_fields import RefusedError, Row, change_of, day_of, field_of, stamp
+from azak_assets.sandbox.kis_quotes import Quotes
 from azak_assets.sandbox.limits import PerSecond
-from azak_assets.sandbox.world import INDICES, DailyBar, World
+from azak_assets.sandbox.world import INDICES, DailyBar, MinuteBar, World
 
 TOKEN_LIFE = timedelta(hours=24)
 SAME_TOKEN = timedelta(hours=6)
@@ -33,6 +34,7 @@ NEW_TOKEN_EVERY = timedelta(minutes=1)
 
 DAILY_ROWS, INDEX_ROWS, TODAY_MINUTES, PAST_MINUTES, HOLIDAY_ROWS = 100, 50, 30, 120, 24
 PAST_MINUTES_KEPT = timedelta(days=365)
+MINUTE = timedelta(minutes=1)
 
 _PREFIX = "/uapi/domestic-stock/v1"
 
@@ -159,6 +161,12 @@ def _token_failure(code: str) -> Response:
     return JSONResponse({"error_description": _GATEWAY_WORDS[code], "error_code": code}, 403)
 
 
+def _stock(query: Mapping[str, str]) -> str:
+    """The code that a service about one issue at the moment is asked for."""
+    field_of(query, "FID_COND_MRKT_DIV_CODE", "J", "UN", "NX")
+    return field_of(query, "FID_INPUT_ISCD")
+
+
 class Quotations:
     """The quotation services over a world."""
 
@@ -238,9 +246,35 @@ class Quotations:
         return dict(zip(_INDEX_HEAD, values, strict=True))
 
     def minutes_today(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """FHKST03010200: at most 30 minutes of today up to the hour given, newest first."""
+        """FHKST03010200: at most 30 minutes of today up to the hour given, newest first.
+
+        The running minute comes with what it has traded so far, also in the totals of output1. A future hour is
+        answered as now, and the running minute then carries the hour that was asked for instead of its own (seen on
+        2026-01-15 at 13:48, when minutes of 14:00 and 15:30 came with volume).
+        """
         now = self._clock()
-        return self._minutes(query, now.date(), now, TODAY_MINUTES)
+        answer = self._minutes(query, now.date(), now, TODAY_MINUTES)
+        running, hour = self._running_minute(query["FID_INPUT_ISCD"], now), query["FID_INPUT_HOUR_1"]
+        if running is not None:
+            head, rows = answer["output1"], answer["output2"]
+            head["acml_vol"] = str(int(head["acml_vol"] or 0) + running.volume)
+            head["acml_tr_pbmn"] = total = str(int(head["acml_tr_pbmn"] or 0) + running.turnover_krw)
+            head["stck_prpr"] = str(running.close)
+            if hour >= f"{running.at:%H%M%S}":
+                stamp = hour if hour > f"{now:%H%M%S}" else f"{running.at:%H%M%S}"
+                answer["output2"] = [_minute_row(now.date(), stamp, running, total), *rows[: TODAY_MINUTES - 1]]
+        return answer
+
+    def _running_minute(self, code: str, now: datetime) -> MinuteBar | None:
+        """What the minute under way has traded: the share of it that has passed, at its first price."""
+        start = now.replace(second=0, microsecond=0)
+        whole = [bar for bar in self._world.minute_bars(code, now.date(), start + MINUTE) if bar.at == start]
+        share = (now - start) / MINUTE
+        volume = int(whole[0].volume * share) if whole else 0
+        if not volume:
+            return None
+        price = whole[0].open
+        return MinuteBar(start, price, price, price, price, volume, price * volume)
 
     def minutes_past(self, query: Mapping[str, str]) -> dict[str, Any]:
         """FHKST03010230: at most 120 minutes of a day of the last year up to the hour given, newest first."""
@@ -258,14 +292,10 @@ class Quotations:
         bars = self._world.minute_bars(code, day, now) if now.date() - day <= PAST_MINUTES_KEPT else []
         turnovers = accumulate(bar.turnover_krw for bar in bars)
         lines = [
-            {
-                "stck_bsop_date": stamp(day), "stck_cntg_hour": f"{bar.at:%H%M%S}", "stck_prpr": str(bar.close),
-                "stck_oprc": str(bar.open), "stck_hgpr": str(bar.high), "stck_lwpr": str(bar.low),
-                "cntg_vol": str(bar.volume), "acml_tr_pbmn": str(turnover),
-            }
+            _minute_row(day, f"{bar.at:%H%M%S}", bar, str(turnover))
             for bar, turnover in zip(bars, turnovers, strict=True)
             if bar.at.time() <= until
-        ]  # fmt: skip
+        ]
         head = self._daily_head(code, now)
         return {"output1": {key: head[key] for key in _DAILY_HEAD[:8]}, "output2": lines[-rows:][::-1]}
 
@@ -294,6 +324,14 @@ def _daily_row(bar: DailyBar) -> Row:
     }  # fmt: skip
 
 
+def _minute_row(day: date, hour: str, bar: MinuteBar, turnover_so_far: str) -> Row:
+    return {
+        "stck_bsop_date": stamp(day), "stck_cntg_hour": hour, "stck_prpr": str(bar.close), "stck_oprc": str(bar.open),
+        "stck_hgpr": str(bar.high), "stck_lwpr": str(bar.low), "cntg_vol": str(bar.volume),
+        "acml_tr_pbmn": turnover_so_far,
+    }  # fmt: skip
+
+
 def _holiday_row(day: date) -> Row:
     is_weekend, is_open = day.isoweekday() >= 6, krx.is_session(day)
     # The exchange's own year-end closure is a working day for banks and brokers (official sample, 2022-12-30).
@@ -316,12 +354,14 @@ class Endpoints:
     ) -> None:
         self._gateway = gateway
         self._clock = clock
-        quotations, after_close = Quotations(world, clock), AfterClose(world, clock)
+        quotations, after_close, quotes = Quotations(world, clock), AfterClose(world, clock), Quotes(world, clock)
         services: dict[str, tuple[str, Answer]] = {
             "inquire-daily-itemchartprice": ("FHKST03010100", quotations.daily_bars),
             "inquire-time-itemchartprice": ("FHKST03010200", quotations.minutes_today),
             "inquire-time-dailychartprice": ("FHKST03010230", quotations.minutes_past),
             "inquire-daily-indexchartprice": ("FHKUP03500100", quotations.index_bars),
+            "inquire-price": ("FHKST01010100", lambda query: quotes.quote(_stock(query))),
+            "inquire-asking-price-exp-ccn": ("FHKST01010200", lambda query: quotes.book(_stock(query))),
             "chk-holiday": ("CTCA0903R", quotations.holidays),
             "inquire-investor": ("FHKST01010900", after_close.investors),
             "inquire-daily-overtimeprice": ("FHPST02320000", after_close.overtime),

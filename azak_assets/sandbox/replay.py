@@ -37,6 +37,7 @@ from azak_assets.sandbox.world import (
     Post,
     Product,
     Ratios,
+    Standing,
     isin_of,
     terms_of,
 )
@@ -238,6 +239,10 @@ class ReplayWorld:
 
     def product(self, code: str, now: datetime) -> Product | None:  # noqa: ARG002
         """Nothing: the ledger is not recorded."""
+        return None
+
+    def standing(self, code: str, now: datetime) -> Standing | None:  # noqa: ARG002
+        """Nothing: quotes and books are not recorded."""
         return None
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:  # noqa: ARG002

@@ -13,6 +13,7 @@ from azak_assets import krx
 from azak_assets.krx import universe
 from azak_assets.sandbox.accounts import Accounts
 from azak_assets.sandbox.after_close import AfterClose
+from azak_assets.sandbox.books import book
 from azak_assets.sandbox.filings import Registry
 from azak_assets.sandbox.forum import Forum
 from azak_assets.sandbox.market import AUCTION, FIRST_SESSION, Market
@@ -32,6 +33,7 @@ from azak_assets.sandbox.world import (
     Post,
     Product,
     Ratios,
+    Standing,
     isin_of,
 )
 from azak_assets.sandbox.world import Market as MarketName
@@ -54,8 +56,8 @@ class SeededWorld:
     first_day = FIRST_SESSION
     feeds = (
         "master", "product_info", "financial_ratios", "daily_bars", "krx_daily_bars", "index_bars", "minute_bars",
-        "investor_flows", "overtime_bars", "index_breadth", "news", "rss", "disclosures", "corp_codes", "holidays",
-        "reddit", "article_pages", "llm",
+        "quotes", "order_books", "investor_flows", "overtime_bars", "index_breadth", "news", "rss", "disclosures",
+        "corp_codes", "holidays", "reddit", "article_pages", "llm",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
@@ -230,6 +232,29 @@ class SeededWorld:
         continuous = (session.close_at - AUCTION - session.open_at) // MINUTE
         starts = [*(session.open_at + n * MINUTE for n in range(continuous)), session.close_at]
         return [MinuteBar(at, price, price, price, price, 0, 0) for at in starts]
+
+    def standing(self, code: str, now: datetime) -> Standing | None:
+        """Today's bar so far and a book around its price; outside a session the last close and an empty book."""
+        issue, market = self.issue(code, now), self._market
+        if issue is None:
+            return None
+        today = now.astimezone(krx.KST).date()
+        number, index = market.number[code], market.position.get(today)
+        close = issue.previous_close
+        carried = DailyBar(today, 0, 0, 0, close, 0, 0, close)
+        if index is None or int(market.close[index, number]) == 0 or now < market.sessions[index].open_at:
+            return Standing(carried, issue.is_halted, "before")
+        session = market.sessions[index]
+        (bar,) = self.daily_bars(code, today, today, now, adjusted=False)
+        is_halted = int(market.volume[index, number]) == 0
+        if is_halted or now >= session.close_at + MINUTE:
+            return Standing(bar, is_halted, "after" if now >= session.close_at + MINUTE else "continuous")
+        is_call = now >= session.close_at - AUCTION
+        minute = int((now - session.open_at) / MINUTE)
+        limits = krx.price_limits(bar.reference, today, issue.market)
+        drawn = book([market.seed, 9, today.toordinal(), number, minute], bar.close, today, issue.market, limits)
+        expected = (bar.close, drawn.bids[0][1] if drawn.bids else 1) if is_call else (0, 0)
+        return Standing(bar, False, "call" if is_call else "continuous", drawn.asks, drawn.bids, expected)
 
     def _followed(self, now: datetime) -> frozenset[str]:
         """The codes of tiers 1 and 2 by the master files of `now` or of any day since `FOLLOWED_FOR`."""

@@ -127,6 +127,27 @@ class MinuteBar:
     turnover_krw: int
 
 
+Level = tuple[int, int]
+"""A price, KRW, and the shares wanted or offered at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an issue stands at an instant: today's bar so far and the ten best levels of each side, best first.
+
+    `bar` is that of a halt before the first trade. `asks` and `bids` hold fewer levels where there are no more orders,
+    none while the issue is halted or the market closed. `expected` is the price and volume of an auction under way.
+    `phase` is the part of the day: before the open, the continuous session, the closing auction's call, or after.
+    """
+
+    bar: DailyBar
+    is_halted: bool
+    phase: Literal["before", "continuous", "call", "after"]
+    asks: Sequence[Level] = ()
+    bids: Sequence[Level] = ()
+    expected: Level = (0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """What one group of investors bought and sold of an issue in a session: shares and KRW."""
@@ -291,6 +312,9 @@ class World(Protocol):
 
     def product(self, code: str, now: datetime) -> Product | None:
         """An issue in the ledger, also one that has left the market since."""
+
+    def standing(self, code: str, now: datetime) -> Standing | None:
+        """Quote and order book of this instant; None for a code nobody has."""
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:
         """Articles whose title or description the query matches."""

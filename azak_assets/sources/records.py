@@ -80,6 +80,60 @@ class MinuteBar:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """How one stock stood when it was asked for: KRW, shares, the day's totals so far.
+
+    `open`, `high`, `low` and `vwap` are None while nothing has traded: `price` is then the last one of an earlier
+    session and no trade of today. `is_halted`: the exchange has stopped trading in it. `known_at` is the instant of the
+    answer, since the answer itself names none; `trade_date` is its KST date. What the broker left out is None.
+    """
+
+    stock_code: str
+    trade_date: date
+    price: int
+    open: int | None
+    high: int | None
+    low: int | None
+    volume: int
+    turnover_krw: int
+    vwap: float | None
+    reference_price: int | None
+    upper_limit: int | None
+    lower_limit: int | None
+    foreign_net_shares: int | None
+    program_net_shares: int | None
+    foreign_held_pct: float | None
+    status_code: str | None
+    warning_code: str | None
+    is_in_vi: bool | None
+    is_halted: bool
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBook:
+    """The orders of one stock when it was asked for: prices in KRW and shares, best first, at most ten a side.
+
+    A level without orders is not in the lists, so an empty book has empty lists and never zeros. `expected_price` and
+    `expected_volume` are those of an auction under way, else None. `known_at` as for a quote.
+    """
+
+    stock_code: str
+    trade_date: date
+    ask_prices: list[int]
+    ask_shares: list[int]
+    bid_prices: list[int]
+    bid_shares: list[int]
+    total_ask_shares: int
+    total_bid_shares: int
+    expected_price: int | None
+    expected_volume: int | None
+    phase_code: str | None
+    is_in_vi: bool | None
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class InvestorFlow:
     """What retail investors, foreigners and institutions bought and sold of one stock in one session, shares and KRW.
 

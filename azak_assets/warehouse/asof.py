@@ -9,12 +9,13 @@ boolean in columns that allow NULL), doubles as float64, arrays as lists.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, get_args
 
 import pandas as pd
 import sqlalchemy as sa
 
+from azak_assets import krx
 from azak_assets.warehouse.tables import TableSpec, spec
 
 Clock = Literal["observed", "known"]
@@ -111,6 +112,10 @@ def _select(
         if known.day is None:
             raise ValueError(f"{known.name} is not partitioned by day: leave days out")
         query = query.where(rows.c[known.day].between(*days))
+        if known.day_instant is not None:
+            # Its index begins with the instant: by the day alone the whole table would be read.
+            first, end = (datetime.combine(day, time.min, krx.KST) for day in (days[0], days[1] + timedelta(days=1)))
+            query = query.where(rows.c[known.day_instant] >= first, rows.c[known.day_instant] < end)
     for name, value in (where or {}).items():
         query = query.where(_test(rows.c[name], value))
     if isinstance(bind, sa.Engine):

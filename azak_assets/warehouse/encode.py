@@ -39,6 +39,7 @@ EPOCH_US: Final = EPOCH_DAYS * 86_400_000_000
 """PostgreSQL counts dates and instants from 2000-01-01, numpy from 1970-01-01."""
 TEXT_OID: Final = 25
 REAL_OID: Final = 700
+BIGINT_OID: Final = 20
 EXACT_IN_DOUBLE: Final = 2**53
 
 
@@ -141,7 +142,7 @@ Encoded = Fixed | Coded | Payloads
 def encode(series: pd.Series[Any], kind: sa.types.TypeEngine[Any], where: str) -> Encoded:
     """Encode one column for its PostgreSQL type; `where` (`schema.table.column`) opens the message of a FrameError."""
     if isinstance(kind, (ARRAY, JSONB)):
-        payload = _json if isinstance(kind, JSONB) else _reals if isinstance(kind.item_type, REAL) else _text_list
+        payload = _json if isinstance(kind, JSONB) else _list_of(kind)
         return Payloads([None if _is_missing(value) else payload(value, where) for value in series])
     if isinstance(kind, sa.Integer):
         return _integers(series, kind, where)
@@ -333,6 +334,23 @@ def _json(value: Any, where: str) -> bytes:
         return b"\x01" + json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
     except (TypeError, ValueError) as error:
         raise FrameError(f"{where} wants JSON (finite numbers only): {error}; value {value!r:.200}") from None
+
+
+def _list_of(kind: ARRAY[Any]) -> Callable[[Any, str], bytes]:
+    if isinstance(kind.item_type, REAL):
+        return _reals
+    return _bigints if isinstance(kind.item_type, sa.BigInteger) else _text_list
+
+
+def _bigints(value: Any, where: str) -> bytes:
+    wanted = f"{where} wants flat lists of whole numbers (bigint[])"
+    if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
+        raise FrameError(f"{wanted}; found {value!r:.200}")
+    try:
+        items = b"".join(struct.pack(">iq", 8, item) for item in value)
+    except struct.error:
+        raise FrameError(f"{wanted}; {value!r:.200} holds one that does not fit") from None
+    return _array(BIGINT_OID, len(value), items)
 
 
 def _reals(value: Any, where: str) -> bytes:

@@ -104,6 +104,7 @@ BOOL: Final = sa.Boolean()
 DOUBLE: Final = sa.Double[float]()
 TEXTS: Final = ARRAY(sa.Text())
 REALS: Final = ARRAY[float](REAL())
+BIGS: Final = ARRAY[int](sa.BigInteger())
 
 
 Make = Callable[[], sa.Column[Any]]
@@ -496,6 +497,68 @@ minute_bars = _table(
     day="trade_date",
     entity="stock_code",
     day_instant="ts",
+    known_at="nominal",
+)
+
+SNAPSHOT: Final = "Five-minute mark of the session that the round of questions belongs to"
+ANSWERED: Final = "the instant of the answer, observed_at for later versions"
+
+quote_snapshots = _table(
+    "raw.quote_snapshots",
+    "Quotes asked for every five minutes of a session, one row a mark and stock; marks nobody asked at have no row",
+    [
+        _col("snapshot_at", INSTANT, SNAPSHOT),
+        _col("stock_code", TEXT, "Six-character short code"),
+        _col("trade_date", DAY, "Session, the KST date of snapshot_at"),
+        _col("price", BIG, "Last price, KRW; that of an earlier session where volume is 0"),
+        _col("open", BIG, "First price of the day, KRW; NULL before the first trade", null=True),
+        _col("high", BIG, "Highest price so far, KRW; NULL before the first trade", null=True),
+        _col("low", BIG, "Lowest price so far, KRW; NULL before the first trade", null=True),
+        _col("volume", BIG, "Shares traded so far"),
+        _col("turnover_krw", BIG, "Traded value so far, KRW"),
+        _col("vwap", DOUBLE, "Volume-weighted average price so far, KRW; NULL before the first trade", null=True),
+        _col("reference_price", BIG, "Price that the day's change and limits count from, KRW", null=True),
+        _col("upper_limit", BIG, "Highest price allowed today, KRW", null=True),
+        _col("lower_limit", BIG, "Lowest price allowed today, KRW", null=True),
+        _col("foreign_net_shares", BIG, "Shares foreigners bought less sold so far, as estimated", null=True),
+        _col("program_net_shares", BIG, "Shares program trading bought less sold so far", null=True),
+        _col("foreign_held_pct", DOUBLE, "Share of the foreign holding limit that is used, percent", null=True),
+        _col("status_code", TEXT, "Broker's state of the issue: 51 administrative, 55 normal, 58 halted …", null=True),
+        _col("warning_code", TEXT, "Market alert: 00 none, 01 caution, 02 warning, 03 risk", null=True),
+        _col("is_in_vi", BOOL, "Whether a volatility interruption holds it in an auction", null=True),
+        _col("is_halted", BOOL, "Whether the exchange has stopped trading in it"),
+        _known_at(ANSWERED),
+    ],
+    key=("snapshot_at", "stock_code"),
+    day="trade_date",
+    entity="stock_code",
+    day_instant="snapshot_at",
+    known_at="nominal",
+)
+
+order_books = _table(
+    "raw.order_books",
+    "Order books asked for every five minutes of a session, ten levels a side, one row a mark and stock",
+    [
+        _col("snapshot_at", INSTANT, SNAPSHOT),
+        _col("stock_code", TEXT, "Six-character short code"),
+        _col("trade_date", DAY, "Session, the KST date of snapshot_at"),
+        _col("ask_prices", BIGS, "Prices offered at, KRW, lowest first; no element for an empty level"),
+        _col("ask_shares", BIGS, "Shares offered at the price of the same position"),
+        _col("bid_prices", BIGS, "Prices wanted at, KRW, highest first; no element for an empty level"),
+        _col("bid_shares", BIGS, "Shares wanted at the price of the same position"),
+        _col("total_ask_shares", BIG, "Shares offered at all prices"),
+        _col("total_bid_shares", BIG, "Shares wanted at all prices"),
+        _col("expected_price", BIG, "Price an auction under way would make, KRW; NULL outside one", null=True),
+        _col("expected_volume", BIG, "Shares an auction under way would trade; NULL outside one", null=True),
+        _col("phase_code", TEXT, "Broker's phase of the market: 20 continuous, 00 auction call, 31 closed", null=True),
+        _col("is_in_vi", BOOL, "Whether a volatility interruption holds it in an auction", null=True),
+        _known_at(ANSWERED),
+    ],
+    key=("snapshot_at", "stock_code"),
+    day="trade_date",
+    entity="stock_code",
+    day_instant="snapshot_at",
     known_at="nominal",
 )
 

@@ -53,6 +53,19 @@ def exclusive(engine: sa.Engine, what: str) -> Iterator[None]:
 
 
 @contextmanager
+def if_alone(engine: sa.Engine, what: str) -> Iterator[bool]:
+    """As ``exclusive``, but never waits: gives whether nobody else does ``what``, and holds them off if so."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        lock = {"what": f"azak.{what}"}
+        alone = bool(connection.scalar(sa.text("select pg_try_advisory_lock(hashtextextended(:what, 0))"), lock))
+        try:
+            yield alone
+        finally:
+            if alone:
+                connection.execute(sa.text("select pg_advisory_unlock(hashtextextended(:what, 0))"), lock)
+
+
+@contextmanager
 def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str = "") -> Iterator[Writer]:
     """Give a `Writer` of one table; its locks last until the transaction ends."""
     with transaction(bind) as connection:

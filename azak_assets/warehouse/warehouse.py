@@ -143,6 +143,14 @@ class Warehouse:
         with transactions.exclusive(self._own_engine, what):
             yield
 
+    @contextmanager
+    def if_alone(self, what: str) -> Iterator[bool]:
+        """Tell whether no other process does ``what``, and keep it so; see `transactions.if_alone`."""
+        from azak_assets.warehouse import transactions  # noqa: PLC0415
+
+        with transactions.if_alone(self._own_engine, what) as alone:
+            yield alone
+
     @property
     def _own_engine(self) -> sa.Engine:
         import sqlalchemy as sa  # noqa: PLC0415

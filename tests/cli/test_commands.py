@@ -22,7 +22,7 @@ import typer
 from typer.testing import CliRunner
 
 from azak_assets.cli import app
-from azak_assets.cli.doctor import UPSTREAMS
+from azak_assets.cli.doctor import UPSTREAMS, stocks_that_fit
 from azak_assets.cli.processes import free_port
 from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, start_in_thread
@@ -129,7 +129,21 @@ def test_doctor_with_a_running_home_and_a_sandbox(home: Path) -> None:
     assert f"PostgreSQL {server.MAJOR_VERSION}" in shown
     assert "newest daily bars none" in shown
     assert "observed trading: has said nothing yet" in shown
+    assert "minute bars of 540 stocks, or of 385 with quotes and books" in shown
+    assert "tiers 1 and 2 have 0" in shown
     assert shown.count("yes (HTTP") >= 6
+
+
+@pytest.mark.parametrize(
+    ("per_second", "minutes", "with_marks"),
+    [(15, 540, 385), (1 / 1.1, 32, 23), (2.5, 90, 64)],
+    ids=["live", "paper", "new customer"],
+)
+def test_the_stocks_that_fit_are_sixty_seconds_of_the_live_share_over_the_calls_of_a_stock(
+    per_second: float, minutes: int, with_marks: int
+) -> None:
+    assert stocks_that_fit(per_second) == minutes == int(60 * per_second * 0.6 / 1 + 1e-6)
+    assert stocks_that_fit(per_second, 1.4) == with_marks
 
 
 NOBODY = {name: "http://127.0.0.1:1" for name, _, _ in described() if name.endswith("_BASE_URL")}

@@ -28,11 +28,12 @@ MARKET = [
     "raw.index_bars",
     "raw.index_breadth",
     "raw.investor_flows",
-    "raw.minute_bars",
     "raw.overtime_bars",
 ]
 WITNESS = "raw.krx_daily_bars"
 """Told of a session on the next day: before that it says so instead of refusing, since nothing else needs it."""
+INTRADAY = ["raw.minute_bars", "raw.order_books", "raw.quote_snapshots"]
+"""They can be had from the open on; `test_intraday_collector` has their refusals."""
 
 
 def at(text: str) -> datetime:
@@ -98,7 +99,7 @@ def stopped_clock(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_refusing_assets_are_all_that_hold_prices(nodes: dict[str, Any]) -> None:
     market = sorted(name for name, node in nodes.items() if node.group_name == "market")
-    assert market == sorted(["raw.adjustment_factors", WITNESS, *MARKET])
+    assert market == sorted(["raw.adjustment_factors", WITNESS, *MARKET, *INTRADAY])
 
 
 def test_factors_are_refused_where_their_bars_are(nodes: dict[str, Any], warehouse: Warehouse) -> None:

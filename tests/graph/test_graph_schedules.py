@@ -177,11 +177,26 @@ def test_schedules_run_in_the_live_world_only(
     }
 
 
-def test_every_asset_is_in_a_scheduled_job(repository: dg.RepositoryDefinition) -> None:
-    """An asset that no schedule reaches would only be as fresh as somebody's last click."""
+def test_every_asset_is_in_a_job_that_something_starts(repository: dg.RepositoryDefinition) -> None:
+    """An asset that no schedule and no sensor reaches would only be as fresh as somebody's last click."""
     scheduled = {schedule.job_name for schedule in repository.schedule_defs}
+    scheduled |= {target.job_name for sensor in repository.sensor_defs for target in sensor.targets}
     reached = set().union(*(repository.get_job(name).asset_layer.executable_asset_keys for name in scheduled))
     assert reached == set(repository.asset_graph.executable_asset_keys)
+
+
+def test_what_only_a_running_session_has_is_left_to_its_collector(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    """After the close there is nothing of it, and a session would never be there for `after_close`."""
+    while_open = {dg.AssetKey(["raw", "quote_snapshots"]), dg.AssetKey(["raw", "order_books"])}
+    scheduled = {schedule.job_name for schedule in repository.schedule_defs}
+    for name in scheduled:
+        assert not while_open & repository.get_job(name).asset_layer.executable_asset_keys, name
+    assert repository.get_job("intraday").asset_layer.executable_asset_keys == {
+        *while_open,
+        dg.AssetKey(["raw", "minute_bars"]),
+    }
 
 
 def test_no_asset_runs_by_cron_condition(nodes: dict[str, Any]) -> None:

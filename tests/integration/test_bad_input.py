@@ -26,6 +26,7 @@ from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
 from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.market import assets as market
+from azak_assets.defs.market import intraday
 from azak_assets.defs.market.checks import calendar_agrees_with_trading
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.retrieval.checks import index_equals_embeddings
@@ -51,6 +52,7 @@ DAILY_BARS = "/kis/uapi/domestic-stock/v1/quotations/inquire-daily-itemchartpric
 FILINGS = "/opendart/api/list.json"
 FOR_EVER = 100_000
 SESSIONS = [session.day for session in krx.sessions(FIRST, LAST)]
+MINUTE_BARS = dg.AssetKey(["raw", "minute_bars"])
 EVERY_BAR = len(COMPANIES) * len(SESSIONS)
 
 
@@ -112,6 +114,7 @@ class Steps:
             result = dg.materialize(
                 [asset],
                 instance=instance,
+                selection=[MINUTE_BARS] if MINUTE_BARS in asset.keys else None,
                 resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
                 tags=days if asset.partitions_def is not None else None,
                 raise_on_error=False,
@@ -337,7 +340,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             def now(cls, tz: Any = None) -> "datetime":
                 return now.astimezone(tz)
 
-        monkeypatch.setattr(market, "datetime", Stopped)
+        monkeypatch.setattr(intraday, "datetime", Stopped)
 
     return set_to
 
@@ -360,7 +363,7 @@ def test_sessions_past_the_brokers_reach_are_green_and_say_so(
 ) -> None:
     """Years ago: scores of these sessions enter at the close, so they must not wait for minutes."""
     kept_since(date(2026, 1, 1))
-    succeeded, said, metadata = minutes.make(market.minute_bars)
+    succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
     assert metadata["state"] == f"KIS keeps about a year of minutes; none for {FIRST} … {LAST} (10 sessions)"
     assert (metadata["rows"], metadata["inserted"]) == (0, 0)
@@ -374,9 +377,9 @@ def test_a_session_past_reach_costs_a_few_requests(
     asked = []
     ask = KisClient.minute_bars
     monkeypatch.setattr(KisClient, "minute_bars", lambda self, *what: asked.append(what) or ask(self, *what))
-    monkeypatch.setattr(market, "PROBES", 1)
+    monkeypatch.setattr(intraday, "PROBES", 1)
     kept_since(date(2026, 1, 1))
-    assert minutes.make(market.minute_bars)[0]
+    assert minutes.make(intraday.collect_intraday)[0]
     assert len(asked) == len(SESSIONS)
 
 
@@ -385,7 +388,7 @@ def test_a_range_that_straddles_the_reach_lands_as_far_as_it_goes(
 ) -> None:
     kept_since(date(2022, 1, 6))
     today("2022-12-31 12:00")
-    succeeded, said, metadata = minutes.make(market.minute_bars)
+    succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
     assert metadata["state"] == "KIS keeps about a year of minutes; none for 2022-01-03, 2022-01-04, 2022-01-05"
     days = minutes.query("select min(trade_date), max(trade_date), count(distinct trade_date) from raw.minute_bars")
@@ -400,8 +403,8 @@ def test_a_session_within_reach_without_a_single_minute_fails_after_the_others_l
     minutes: Steps, kept_since: Callable[[date], None], today: Callable[[str], None]
 ) -> None:
     kept_since(date(2022, 1, 6))
-    today("2022-01-14 16:00")
-    succeeded, said, _ = minutes.make(market.minute_bars)
+    today("2022-01-17 08:00")
+    succeeded, said, _ = minutes.make(intraday.collect_intraday)
     assert not succeeded
     assert "no stock has a minute of 2022-01-03, 2022-01-04, 2022-01-05, which KIS must still keep" in said
     assert minutes.query("select count(distinct trade_date) from raw.minute_bars") == [(7,)]
@@ -414,8 +417,8 @@ def test_a_stock_without_minutes_is_a_failure_of_that_stock_alone(
     monkeypatch.setattr(
         LiveLike, "minute_bars", lambda self, code, day, now: [] if code == TIERED[1] else kept(self, code, day, now)
     )
-    today("2022-01-14 16:00")
-    succeeded, said, metadata = minutes.make(market.minute_bars)
+    today("2022-01-17 08:00")
+    succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
     assert metadata["failed"] == len(SESSIONS)
     assert f"{FIRST} {TIERED[1]}: kis: no minute of {TIERED[1]}" in metadata["failures"]
@@ -427,9 +430,9 @@ def test_a_paper_account_is_told_once_and_fails_nothing(minutes: Steps, monkeypa
         raise sandbox_kis.RefusedError("EGW00213", "모의투자 TR 이 아닙니다.")
 
     monkeypatch.setattr(LiveLike, "minute_bars", refuse)
-    succeeded, said, metadata = minutes.make(market.minute_bars)
+    succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
-    assert metadata["state"] == "no minutes: this KIS account is a paper account, and the service needs a live one"
+    assert metadata["state"] == "no past minutes: this KIS account is a paper account, and the service needs a live one"
     assert not minutes.check.passed
     assert minutes.check.severity is dg.AssetCheckSeverity.WARN
     assert "EGW00213" in str(minutes.check.description)
@@ -438,7 +441,7 @@ def test_a_paper_account_is_told_once_and_fails_nothing(minutes: Steps, monkeypa
 
 def test_another_refusal_of_minutes_fails_the_step(minutes: Steps, upstream: str) -> None:
     order(upstream, MINUTES, "html", FOR_EVER)
-    succeeded, said, _ = minutes.make(market.minute_bars)
+    succeeded, said, _ = minutes.make(intraday.collect_intraday)
     assert not succeeded
     assert "a page came instead of JSON" in said
 

@@ -40,4 +40,6 @@ def test_only_tables_whose_key_tells_the_day_are_loaded_without_looking_at_other
         "raw.investor_flows",
         "raw.minute_bars",
         "raw.overtime_bars",
+        "raw.quote_snapshots",
+        "raw.order_books",
     }

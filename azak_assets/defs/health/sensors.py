@@ -40,6 +40,3 @@ def source_health_watch(
         cursor=f"{digest} {now.isoformat()}",
         skip_reason=f"Told the checks, no run is needed. {says}",
     )
-
-
-SENSORS = [source_health_watch]

@@ -1,13 +1,14 @@
-"""Prices by trading day: daily bars and index bars after every close, minute bars of the stocks of tiers 1 and 2.
+"""Prices by trading day: daily bars and index bars after every close.
 
-Belongs here: KIS price feeds, and the rounds of requests that `flows`, `overtime` and `breadth` make too. A request
-serves a stock for a whole range of sessions, so a backfill is one run.
+Belongs here: KIS price feeds of finished sessions, and the rounds of requests that `flows`, `overtime` and `breadth`
+make too. A request serves a stock for a whole range of sessions, so a backfill is one run. What KIS gives while a
+session runs is in `intraday`.
 """
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import dagster as dg
 import numpy as np
@@ -15,13 +16,13 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.reporting import TABLE_ROWS, line_plot, loaded, nothing, span, total, usage
+from azak_assets.defs.reporting import line_plot, loaded, total, usage
 from azak_assets.defs.windows import Window, settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
-from azak_assets.sources.records import Batch, DailyBar, IndexBar, MinuteBar, Reject
+from azak_assets.sources.failures import Empty, SourceFailure
+from azak_assets.sources.records import Batch, DailyBar, IndexBar, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -32,10 +33,6 @@ NEARLY_EVERY_STOCK_ANSWERED = "nearly_every_stock_answered"
 FAILED_SHARE = 0.05
 """More than this share of the stocks without an answer is no longer a handful of odd codes."""
 NAMED_FAILURES = 3
-SURELY_KEPT = timedelta(days=350)
-"""KIS keeps "about one year" of minutes: a younger session without any is a failure, an older one is past its reach."""
-PROBES = 5
-"""So many of the most wanted stocks are asked first about a session that may be past reach."""
 
 
 class Collected:
@@ -174,7 +171,7 @@ def store(
     A key that answered without rejects is answered for: its rows that are gone upstream are retired. A key with rejects
     only adds and corrects, since the row that is missing may be the one that was refused.
     """
-    frames = [_frame(gathered.whole, record), _frame(gathered.partial, record)]
+    frames = [frame_of(gathered.whole, record), frame_of(gathered.partial, record)]
     results = [
         warehouse.load(table, frames[0], Scope(tuple(days), tuple(gathered.whole_keys)), complete=True, source=source)
     ]
@@ -307,160 +304,7 @@ def index_bars(
     return dg.MaterializeResult(metadata={**metadata, **gathered.metadata(), **usage(upstreams)})
 
 
-@dg.asset(
-    key=["raw", "minute_bars"],
-    deps=[["raw", "stocks"]],
-    partitions_def=TRADING_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"python", "postgres"},
-    owners=OWNERS,
-    code_version="1",
-    pool="kis",
-    metadata={"dagster/table_name": "raw.minute_bars"},
-    check_specs=[answered_spec(["raw", "minute_bars"])],
-)
-def minute_bars(
-    context: dg.AssetExecutionContext,
-    warehouse: dg.ResourceParam[Warehouse],
-    upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult:
-    """One-minute bars of the stocks of tiers 1 and 2; `ts` is the start of the minute.
-
-    Grain: one row a stock and minute. Source: KIS FHKST03010230, which keeps about one year and needs a live account;
-    where it has none, `state` says so and scores enter at the close. Known defect: a minute without a trade has no row.
-    """
-    asset = ["raw", "minute_bars"]
-    if nobody := silent(context, upstreams, "minute_bars", "kis", needed=True):
-        return unasked(asset, nobody)
-    now = datetime.now(krx.KST)
-    window = settled(window_of(context), now)
-    codes = warehouse.read(
-        "raw.stocks", columns=["stock_code"], where={"tier": [1, 2], "is_active": True}, order_by=["tier", "stock_code"]
-    )["stock_code"].tolist()
-    if not codes:
-        raise dg.Failure(
-            "raw.stocks has no stock of tiers 1 and 2, so there is nothing to ask for: materialize raw/stocks first.",
-            allow_retries=False,
-        )
-    told, past_reach, unanswered = _Minutes(codes[:PLOTTED_STOCKS]), [], []
-    for day in window.days:
-        try:
-            gathered = _minutes_of(context, upstreams, day, codes, may_be_past_reach=now.date() - day > SURELY_KEPT)
-        except NotForThisAccount as failure:
-            return _without_live_account(context, asset, failure)
-        except SourceFailure as failure:
-            raise as_dagster(failure, f"minute bars {day}") from failure
-        if gathered is None:
-            past_reach.append(day)
-            continue
-        if gathered.is_empty:
-            unanswered.append(day)
-        told.add(
-            day,
-            gathered,
-            *store(
-                warehouse, "raw.minute_bars", [day], gathered, MinuteBar, source=f"{upstreams.source}KIS FHKST03010230"
-            ),
-        )
-    if unanswered:
-        raise dg.Failure(
-            f"minute bars: no stock has a minute of {_days(unanswered)}, which KIS must still keep. The other sessions "
-            "landed; materialize these again, and if that does not help look at their daily bars.",
-            allow_retries=False,
-        )
-    state = f"KIS keeps about a year of minutes; none for {_days(past_reach)}" if past_reach else ""
-    if not told.results:
-        context.log.warning("%s", state)
-        return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(asset, state)])
-    return dg.MaterializeResult(
-        metadata={**told.metadata(window), **({"state": state} if state else {}), **usage(upstreams)},
-        check_results=[answered_check(asset, told.everything)],
-    )
-
-
-def _minutes_of(
-    context: dg.AssetExecutionContext, upstreams: Upstreams, day: date, codes: list[str], *, may_be_past_reach: bool
-) -> Collected | None:
-    """The minutes of one session; None where it is past KIS's reach, which a few stocks tell for all.
-
-    Raises:
-        SourceFailure: no stock answered, for another reason than that there is nothing.
-    """
-
-    def fetch(code: str) -> Batch[MinuteBar]:
-        return upstreams.kis.minute_bars(code, day)
-
-    if may_be_past_reach and ask(context, f"minute bars {day}", fetch, codes[:PROBES]).is_empty:
-        return None
-    gathered = ask(context, f"minute bars {day}", fetch, codes)
-    if not gathered.answered and not gathered.is_empty:
-        raise next(failure for failure in gathered.failures.values() if not isinstance(failure, Empty))
-    return gathered
-
-
-def _without_live_account(
-    context: dg.AssetExecutionContext, asset: list[str], failure: SourceFailure
-) -> dg.MaterializeResult:
-    """Green, with a check that warns: a paper account never has minutes, and scores fall back on the close."""
-    context.log.warning("minute bars: %s", failure)
-    state = "no minutes: this KIS account is a paper account, and the service needs a live one"
-    advice = f"{failure} Use the keys of a live account; until then scores enter at the close instead of the minute."
-    return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(asset, advice, passed=False)])
-
-
-class _Minutes:
-    """What is told of the minutes of several sessions, without keeping their rows: a year of them fills a memory."""
-
-    def __init__(self, plotted: list[str]) -> None:
-        self.results: list[LoadResult] = []
-        self.everything = Collected()
-        self._plotted = plotted
-        self._rows = 0
-        self._samples: list[pd.DataFrame] = []
-        self._ends: list[datetime] = []
-        self._closes: list[pd.DataFrame] = []
-
-    def add(self, day: date, gathered: Collected, result: LoadResult, frame: pd.DataFrame) -> None:
-        """Take note of one session that was loaded."""
-        self.results.append(result)
-        self.everything.rejects += gathered.rejects
-        self.everything.whole_keys += gathered.whole_keys
-        self.everything.partial_keys += gathered.partial_keys
-        self.everything.failures |= {f"{day} {code}": failure for code, failure in gathered.failures.items()}
-        self._rows += len(frame)
-        self._samples.append(frame.head(TABLE_ROWS))
-        if len(frame):
-            self._ends += [frame["ts"].min(), frame["ts"].max()]
-            self._closes.append(frame.loc[frame["stock_code"].isin(self._plotted), ["ts", "stock_code", "close"]])
-
-    def metadata(self, window: Window) -> dict[str, Any]:
-        """Counts, span, sample and plot of all sessions."""
-        sample = pd.concat(self._samples, ignore_index=True)
-        metadata = {
-            **loaded(total(self.results), sample, instant="ts", rejects=self.everything.rejects),
-            "rows": self._rows,
-            **span(pd.Series(self._ends, dtype=object)),
-            **self.everything.metadata(),
-        }
-        closes = pd.concat(self._closes, ignore_index=True) if self._closes else pd.DataFrame()
-        if len(closes):
-            # A plot's axis knows no zones; its hours are Korean ones.
-            closes["minute"] = closes["ts"].dt.tz_convert(krx.KST).dt.tz_localize(None)
-            lines = {str(code): one.set_index("minute")["close"] for code, one in closes.groupby("stock_code")}
-            metadata["closes"] = line_plot(
-                {code: 100 * line / line.iloc[0] for code, line in lines.items()},
-                title=f"close, first minute = 100, {window.label}",
-            )
-        return metadata
-
-
-def _days(days: Sequence[date]) -> str:
-    """Some days for people: each of a few, else the first, the last and their number."""
-    few = 3
-    return ", ".join(map(str, days)) if len(days) <= few else f"{days[0]} … {days[-1]} ({len(days)} sessions)"
-
-
-def _frame(records: list[Any], record: type) -> pd.DataFrame:
+def frame_of(records: list[Any], record: type) -> pd.DataFrame:
     """Records as a frame whose columns are the record's fields with the types declared there, also without records.
 
     Column by column: pandas, left to infer the types, takes three times as long (2.3 s against 0.8 s for 324,000 bars).
@@ -473,6 +317,8 @@ def _frame(records: list[Any], record: type) -> pd.DataFrame:
 
 def _column(values: list[Any], declared: Any) -> Any:
     """One column: numbers (float64 where None is allowed), booleans, texts, instants (KST); anything else as it is."""
+    if get_origin(declared) is list:
+        return pd.Series(values, dtype=object)
     optional = type(None) in get_args(declared)
     kind = next((one for one in get_args(declared) if one is not type(None)), declared)
     if kind is datetime:
@@ -482,10 +328,7 @@ def _column(values: list[Any], declared: Any) -> Any:
         return distinct.take(codes).reset_index(drop=True)
     if kind is str:
         return pd.array(values, dtype="str")
-    if kind in (int, float):
-        if optional:
-            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        return np.array(values, dtype=np.int64 if kind is int else np.float64)
-    if kind is bool:
-        return np.array(values, dtype=bool)
-    return np.array(values, dtype=object)
+    if kind in (int, float) and optional:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    numpy_types = {int: np.int64, float: np.float64, bool: object if optional else np.bool_}
+    return np.array(values, dtype=numpy_types.get(kind, object))

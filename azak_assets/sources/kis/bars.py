@@ -239,15 +239,16 @@ def minute_row(row: Row, stock_code: str, session: krx.Session, now: datetime) -
     return MinuteRow(bar, so_far)
 
 
-def with_turnover(rows: Iterable[MinuteRow]) -> list[MinuteBar]:
+def with_turnover(rows: Iterable[MinuteRow], before: int | None = 0) -> list[MinuteBar]:
     """Bars in time order, each with the turnover of its own minute where the running total proves it.
+
+    `before` is the total ahead of the first row: 0 at the open, None where that is not known.
 
     A difference counts only if its average price lies within the minute's low and high, give or take
     `TURNOVER_SLACK`; a missing or refused minute before it, or a block trade booked into the total, fails that and
     leaves None.
     """
     bars = []
-    before: int | None = 0
     for row in sorted(rows, key=lambda row: row.bar.ts):
         bar, so_far = row.bar, row.turnover_so_far
         if so_far is not None and before is not None:

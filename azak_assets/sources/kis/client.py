@@ -26,7 +26,7 @@ from azak_assets.sources.failures import (
     Unavailable,
 )
 from azak_assets.sources.fields import Row, parse_rows
-from azak_assets.sources.kis import bars, company, flows, master
+from azak_assets.sources.kis import bars, company, flows, master, minutes, quotes
 from azak_assets.sources.protocols import Budget, Token, TokenStore
 from azak_assets.sources.records import (
     Batch,
@@ -38,8 +38,10 @@ from azak_assets.sources.records import (
     ListedStock,
     MarketDay,
     MinuteBar,
+    OrderBook,
     OvertimeBar,
     ProductInfo,
+    Quote,
     Reject,
 )
 from azak_assets.sources.transport import Answer, Transport, payload_hash
@@ -85,6 +87,8 @@ HOLIDAYS = _Service("/chk-holiday", "CTCA0903R", 24)
 RATIOS = _Service("/financial-ratio", "FHKST66430300", 30, FINANCE)
 STOCK_INFO = _Service("/search-stock-info", "CTPF1002R", 1)
 PRODUCT_CLASS = _Service("/search-info", "CTPF1604R", 1)
+QUOTE = _Service("/inquire-price", "FHKST01010100", 1)
+BOOK = _Service("/inquire-asking-price-exp-ccn", "FHKST01010200", 1)
 
 
 class _TokenRefused(SourceFailure):
@@ -104,6 +108,34 @@ class _Calls:
 
     def batch(self, records: list[T], rejects: list[Reject]) -> Batch[T]:
         return Batch(records, rejects, len(self.bodies), payload_hash(self.bodies))
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The pages of one walk back through a session's minutes, newest first, and their rows by minute."""
+
+    pages: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[datetime, Row] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+
+    def parsed(self, stock_code: str, session: krx.Session, now: datetime) -> tuple[list[bars.MinuteRow], list[Reject]]:
+        """The traded minutes of the session that are over, and every reject of the walk."""
+        found, refused = parse_rows(self.rows.values(), lambda row: bars.minute_row(row, stock_code, session, now))
+        return found, self.rejects + refused
+
+    def totals(self, session: krx.Session, now: datetime) -> minutes.Totals:
+        """What the newest page says of the day beside its rows."""
+        head = self.pages[0].get("output1")
+        volumes = [
+            minutes.total(self.rows[ts], "cntg_vol") or 0
+            for ts in sorted(self.rows)
+            if ts >= session.open_at and ts + bars.MINUTE > now
+        ]
+        return minutes.Totals(minutes.total(head, "acml_vol"), minutes.total(head, "acml_tr_pbmn"), volumes)
+
+    def quiet(self) -> list[datetime]:
+        """The minutes whose row says that nothing traded."""
+        return [ts for ts, row in self.rows.items() if minutes.total(row, "cntg_vol") == 0]
 
 
 class KisClient:
@@ -184,17 +216,81 @@ class KisClient:
         Minutes without a trade have no bar. `Empty` when KIS has no row at all for the day; a stock that was halted
         all day has rows but no bars. Raises `krx.NotASession`. Live accounts only.
         """
-        query = {"FID_INPUT_DATE_1": f"{day:%Y%m%d}", "FID_FAKE_TICK_INCU_YN": ""}
-        return self._minutes(PAST_MINUTES, query, stock_code, krx.session(day))
+        query = {**_stock(stock_code), "FID_INPUT_DATE_1": f"{day:%Y%m%d}", "FID_FAKE_TICK_INCU_YN": ""}
+        calls, session, now = _Calls(), krx.session(day), self._now()
+        walk = self._walk(PAST_MINUTES, query, calls, session=session, now=now)
+        rows, rejects = walk.parsed(stock_code, session, now)
+        return calls.batch(bars.with_turnover(rows), rejects)
 
-    def minute_bars_today(self, stock_code: str) -> Batch[MinuteBar]:
-        """The one-minute bars of today's session so far, oldest first, 30 a call; none before its first minute is over.
+    def minute_bars_today(self, stock_code: str, known: minutes.SessionMinutes | None = None) -> minutes.SessionMinutes:
+        """The one-minute bars of today's session so far, 30 a call; nothing before its first minute is over.
 
-        Raises `krx.NotASession` on a closed day. A stock without a trade so far has no bars, which is no failure;
-        `Empty` when KIS has no row at all ten minutes after the open.
+        `known`: what earlier askings brought. The walk back from now then ends where it meets that, usually in one
+        call; where the volumes do not add up to the day's (`minutes` has the rule) the whole session is asked for
+        again. Raises `krx.NotASession` on a closed day. A stock without a trade so far has no bars, which is no
+        failure; `Empty` when KIS has no row at all ten minutes after the open.
         """
-        session = krx.session(self._now().astimezone(krx.KST).date())
-        return self._minutes(MINUTES_OF_TODAY, {"FID_ETC_CLS_CODE": ""}, stock_code, session)
+        now = self._now()
+        session = krx.session(now.astimezone(krx.KST).date())
+        calls, rejects = _Calls(), dict[Reject, None]()
+        bars_so_far = list(known.bars) if known else []
+        off_book, missing = (known.off_book, known.missing) if known else (0, 0)
+        fresh: dict[datetime, MinuteBar] = {}
+        query = {**_stock(stock_code), "FID_ETC_CLS_CODE": ""}
+        walks = (bars_so_far[-1].ts if bars_so_far else None, None) if now >= session.open_at else ()
+        for since in walks:
+            walk = self._walk(MINUTES_OF_TODAY, query, calls, session=session, now=now, since=since)
+            rows, refused = walk.parsed(stock_code, session, now)
+            rejects.update(dict.fromkeys(refused))
+            bars_so_far, new = minutes.merged(bars_so_far, bars.with_turnover(rows, None if since else 0))
+            fresh.update((bar.ts, bar) for bar in new)
+            totals = walk.totals(session, now)
+            if since is None:
+                off_book = missing = 0
+            if minutes.is_complete(bars_so_far, totals, off_book):
+                break
+            if since is None:
+                off_book = minutes.left_over(bars_so_far, totals)
+                missing = minutes.missing_minutes(rows, walk.quiet(), session, totals, now)
+                if totals.volume is None:
+                    break
+        batch = calls.batch([fresh[ts] for ts in sorted(fresh)], list(rejects))
+        return minutes.SessionMinutes(
+            batch.records,
+            batch.rejects,
+            batch.requests,
+            batch.payload_sha256,
+            bars=bars_so_far,
+            missing=missing,
+            off_book=off_book,
+        )
+
+    def quote(self, stock_code: str) -> Batch[Quote]:
+        """How a stock stands now; one call. `Empty` for a code that KIS does not know.
+
+        The answer tells no time: `known_at` is the clock when it was there, which is later than the asking by the wait
+        for the budget, so that nothing counts as known before it could be.
+        """
+        calls = _Calls()
+        answer = _object(self._get(QUOTE, _stock(stock_code), calls), "output")
+        at = self._now()
+        if quotes.is_blank(answer):
+            raise Empty("kis", f"no quote of {stock_code}", advice="KIS answers so for an unknown code: check it")
+        records, rejects = parse_rows([answer], lambda row: quotes.quote(row, stock_code, at))
+        return calls.batch(records, rejects)
+
+    def order_book(self, stock_code: str) -> Batch[OrderBook]:
+        """The ten best levels of a stock now; one call. `known_at` and `Empty` as for a quote."""
+        calls = _Calls()
+        body = self._get(BOOK, _stock(stock_code), calls)
+        at = self._now()
+        answer = {name: _object(body, name) for name in ("output1", "output2")}
+        if quotes.is_blank(answer["output1"]):
+            raise Empty("kis", f"no book of {stock_code}", advice="KIS answers so for an unknown code: check it")
+        records, rejects = parse_rows(
+            [answer], lambda row: quotes.order_book(row["output1"], row["output2"], stock_code, at)
+        )
+        return calls.batch(records, rejects)
 
     def investor_flows(self, stock_code: str) -> Batch[InvestorFlow]:
         """Who bought and sold one stock in its newest sessions, about 30, oldest first; the service takes no range.
@@ -368,40 +464,45 @@ class KisClient:
             open_days = [day for day in open_days if day < oldest]
         return _dated(rows)
 
-    def _minutes(
-        self, service: _Service, query: Mapping[str, str], stock_code: str, session: krx.Session
-    ) -> Batch[MinuteBar]:
-        calls = _Calls()
-        now = self._now()
-        rows: dict[datetime, Row] = {}
-        rejects: list[Reject] = []
-        upper = min(session.close_at, now.astimezone(krx.KST))
-        while upper >= session.open_at:
+    def _walk(
+        self,
+        service: _Service,
+        query: Mapping[str, str],
+        calls: _Calls,
+        *,
+        session: krx.Session,
+        now: datetime,
+        since: datetime | None = None,
+    ) -> _Walk:
+        """Ask for the minutes up to ``now`` page by page, back to the open or to a page that meets ``since``."""
+        walk, until = _Walk(), since or session.open_at
+        # A minute ahead, which is answered as now: while we wait for the budget the minute may turn, and the totals
+        # beside the rows would then hold a minute that the hour asked for leaves out.
+        upper = min(session.close_at, now.astimezone(krx.KST) + bars.MINUTE)
+        while upper >= until:
             asked = {
-                "FID_COND_MRKT_DIV_CODE": "J",
-                "FID_INPUT_ISCD": stock_code,
                 "FID_INPUT_HOUR_1": f"{upper:%H%M%S}",
                 "FID_PW_DATA_INCU_YN": "N",
             }
-            page = _dated(_rows(self._get(service, {**asked, **query}, calls)))
-            starts, refused = parse_rows(page, lambda row: (bars.minute_start(row), row))
-            rejects.extend(refused)
-            fresh = {ts: row for ts, row in starts if ts.date() == session.day and ts not in rows}
-            rows.update(fresh)
+            body = self._get(service, {**query, **asked}, calls)
+            walk.pages.append(body)
+            starts, refused = parse_rows(_dated(_rows(body)), lambda row: (bars.minute_start(row), row))
+            walk.rejects.extend(refused)
+            fresh = {ts: row for ts, row in starts if ts.date() == session.day and ts not in walk.rows}
+            walk.rows.update(fresh)
             # One row stamped before the open must not end the walk: only the session's own minutes lead it.
             oldest = min((ts for ts in fresh if ts >= session.open_at), default=session.open_at)
             if oldest > upper:
                 raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
             upper = oldest - bars.MINUTE
         # Just after the open a stock may not have traded; later KIS pads even a halted stock's minutes.
-        if now >= session.open_at + bars.NOMINAL_DELAY and not rows and not rejects:
+        if now >= session.open_at + bars.NOMINAL_DELAY and not walk.rows and not walk.rejects:
             raise Empty(
                 "kis",
-                f"no minute of {stock_code} on {session.day}",
+                f"no minute of {query['FID_INPUT_ISCD']} on {session.day}",
                 advice="KIS keeps about a year of minutes and answers so for unknown codes: check both",
             )
-        minutes, refused = parse_rows(rows.values(), lambda row: bars.minute_row(row, stock_code, session, now))
-        return calls.batch(bars.with_turnover(minutes), rejects + refused)
+        return walk
 
     def _get(self, service: _Service, params: Mapping[str, str], calls: _Calls) -> dict[str, Any]:
         def read(answer: Answer) -> dict[str, Any]:
@@ -503,6 +604,17 @@ def _record(body: Mapping[str, Any], stock_code: str) -> Row:
     if not about.endswith(stock_code):
         raise ContractChanged("kis", f"asked for {stock_code}, the answer is about {about!r}")
     return record
+
+
+def _object(body: Mapping[str, Any], name: str) -> Row:
+    answer = body.get(name)
+    if not isinstance(answer, Mapping):
+        raise ContractChanged("kis", f"{name} is {type(answer).__name__}, not an object")
+    return answer
+
+
+def _stock(stock_code: str) -> dict[str, str]:
+    return {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code}
 
 
 def _dated(rows: Iterable[Row]) -> list[Row]:

@@ -1,0 +1,221 @@
+"""A session to collect: a sandbox and a client over real HTTP whose clocks are one, and the step as Dagster runs it.
+
+As a program (`python -m tests.graph.intraday_world DATABASE START UNTIL_REQUEST`) it collects half an hour and kills
+itself in the middle of a request.
+"""
+
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from azak_assets import krx
+from azak_assets.defs.market import collector, intraday
+from azak_assets.resources import Upstreams, World
+from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
+from azak_assets.settings import Mode, Settings
+from azak_assets.sources.kis.client import KisClient
+from azak_assets.sources.protocols import Token
+from azak_assets.warehouse import database
+from azak_assets.warehouse.scope import Scope
+from azak_assets.warehouse.warehouse import Warehouse
+
+UNLIMITED = Limits(kis_a_second=10**9)
+ASSETS = {"quotes": intraday.QUOTES, "books": intraday.BOOKS, "minutes": intraday.MINUTES}
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
+
+
+class Clock:
+    """Stands still while anybody asks, and moves with every sleep."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.slept: list[float] = []
+        self.requests = 0
+        self.dies_at: int | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def of_a_request(self) -> datetime:
+        with self._lock:
+            self.requests += 1
+            if self.requests == self.dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
+
+
+class FreeBudget:
+    """Every call at once, counted."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def acquire(self, name: str, per_second: float) -> None:
+        self.calls += 1
+
+
+class OneToken:
+    """A token for as long as a test lasts; the one in PostgreSQL goes by the clock on the wall."""
+
+    def __init__(self) -> None:
+        self._token: Token | None = None
+        self._lock = threading.Lock()
+
+    def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:
+        with self._lock:
+            if self._token is None or self._token.access_token == discard:
+                self._token = issue()
+            return self._token
+
+
+@dataclass
+class Done:
+    """What a run of the step came to."""
+
+    success: bool
+    said: str
+    metadata: dict[str, dict[str, Any]]
+    checks: dict[tuple[str, str], Any]
+
+
+@dataclass
+class Exchange:
+    """The sandbox, the client and the database of one session."""
+
+    clock: Clock
+    engine: sa.Engine
+    upstreams: Upstreams
+    codes: Sequence[str]
+    world: SeededWorld
+    budget: FreeBudget
+    warehouse: Warehouse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.warehouse = Warehouse(self.engine, run_id="a-run")
+
+    def run(self, *assets: str, day: str | None = None, loops: bool = False, last: str | None = None) -> Done:
+        """Materialize the step for a day, or for a range to ``last``."""
+        first = day or self.clock.now.date().isoformat()
+        keys = [ASSETS[name] for name in assets or ASSETS]
+        ranged = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = dg.materialize(
+                [intraday.collect_intraday],
+                instance=instance,
+                selection=keys,
+                partition_key=None if last else first,
+                tags={**(intraday.LOOP_TAG if loops else {}), **(ranged if last else {})},
+                resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
+                raise_on_error=False,
+            )
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        said = [one.user_failure_data.description if one.user_failure_data else str(one.error) for one in failures]
+        made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+        return Done(
+            result.success,
+            " ".join(map(str, said)),
+            {one.asset_key.path[-1]: {name: value.value for name, value in one.metadata.items()} for one in made},
+            {(c.asset_key.path[-1], c.check_name): c for c in result.get_asset_check_evaluations()},
+        )
+
+    def rows(self, table: str) -> list[tuple]:
+        """Rows of a table and of its history without what belongs to the run."""
+        skipped = ("observed_at", "run_id", "superseded_at")
+        found = []
+        for name in (table, f"{table}_history"):
+            columns = [c["name"] for c in sa.inspect(self.engine).get_columns(name, "raw") if c["name"] not in skipped]
+            with self.engine.connect() as connection:
+                found += connection.execute(sa.text(f"select {', '.join(columns)} from raw.{name} order by 1, 2")).all()
+        return [tuple(row) for row in found]
+
+    def query(self, statement: str) -> list[tuple]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(statement))]
+
+
+def stocks_of(warehouse: Warehouse, world: SeededWorld, codes: Sequence[str], now: datetime) -> None:
+    """Give `raw.stocks` these codes, the first in tier 1 and the others in tier 2."""
+    issues = [world.issue(code, now) for code in codes]
+    frame = pd.DataFrame(
+        {
+            "stock_code": one.code, "isin": one.isin, "name": one.name, "market": one.market, "security_kind": "stock",
+            "sector": one.sector, "tier": 1 if not place else 2, "aliases": [], "is_active": True,
+            "listed_on": one.listed_on, "delisted_on": None, "listed_shares": one.listed_shares,
+            "market_cap_krw": one.market_cap_krw,
+        }
+        for place, one in enumerate(issues)
+        if one is not None
+    )  # fmt: skip
+    warehouse.load("raw.stocks", frame, Scope(days=None), complete=True, source="test")
+
+
+@contextmanager
+def exchange(
+    patch: Any, engine: sa.Engine, now: str, codes: Sequence[str], world: SeededWorld | None = None, **answers: Any
+) -> Iterator[Exchange]:
+    """Open an exchange at an instant. ``answers``: what the app is made of besides, for a server that behaves oddly."""
+    clock, budget = Clock(at(now)), FreeBudget()
+    world = world or SeededWorld(1)
+    with ExitStack() as stack:
+        app = create_app(world, clock=clock.of_a_request, limits=UNLIMITED, **answers)
+        url = stack.enter_context(start_in_thread(app))
+        settings = Settings(azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("a-secret"))
+        upstreams = Upstreams(settings, World("live", frozenset(world.feeds)), engine)
+        upstreams.__dict__["kis"] = KisClient(
+            base_url=f"{url}/kis", master_base_url=url, app_key="a-key", app_secret="a-secret",
+            tokens=OneToken(), budget=budget, per_second=10_000, now=clock, sleep=lambda _: None,
+        )  # fmt: skip
+        stack.callback(upstreams.close)
+
+        class Moved(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> datetime:
+                return clock.now.astimezone(tz)
+
+        patch.setattr(intraday, "datetime", Moved)
+        patch.setattr(intraday, "time", types.SimpleNamespace(sleep=clock.sleep))
+        opened = Exchange(clock, engine, upstreams, codes, world, budget)
+        if codes:
+            stocks_of(opened.warehouse, world, codes, clock.now)
+        yield opened
+
+
+class _Patch:
+    """What pytest's monkeypatch does, for the program."""
+
+    def setattr(self, target: Any, name: str, value: Any) -> None:
+        setattr(target, name, value)
+
+
+def main() -> None:
+    """Collect for half an hour from an instant, and die in the middle of the request of that number."""
+    url, start, dies_at, *codes = sys.argv[1:]
+    engine = database.create_engine(url)
+    collector.LOADED_AT_ONCE = 2
+    with exchange(_Patch(), engine, start, codes) as opened:
+        opened.clock.dies_at = int(dies_at)
+        opened.run(loops=True)
+
+
+if __name__ == "__main__":
+    main()
