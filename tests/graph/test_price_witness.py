@@ -93,7 +93,8 @@ def load_bars(world: Exchange, warehouse: Warehouse) -> Callable[..., dict[str, 
                 "stock_code": code, "trade_date": day, "open": None if halted[code] else bar.open,
                 "high": None if halted[code] else bar.high, "low": None if halted[code] else bar.low,
                 "close": bar.close, "volume": bar.volume, "turnover_krw": bar.turnover_krw,
-                "is_halted": halted[code], "known_at": krx.session(day).close_at + timedelta(minutes=10),
+                "is_halted": halted[code], "base_price": None, "base_ratio": None, "base_reason": None,
+                "known_at": krx.session(day).close_at + timedelta(minutes=10),
             }
             for code, bar in bars.items()
             if code not in but

@@ -107,7 +107,9 @@ def test_a_page_that_was_lost_is_noticed_by_the_volumes_and_asked_for_again(clie
 
 def test_a_hole_in_what_is_known_is_filled_by_a_walk_through_the_session(client, tape):
     whole = ask(client, tape)
-    holey = SessionMinutes([], [], 0, "", [bar for bar in whole.bars if f"{bar.ts:%H:%M}" not in {"09:10", "09:11"}])
+    holey = SessionMinutes(
+        [], [], 0, "", bars=[bar for bar in whole.bars if f"{bar.ts:%H:%M}" not in {"09:10", "09:11"}]
+    )
     tape.now += timedelta(minutes=1)
     mended = ask(client, tape, holey)
     assert {f"{bar.ts:%H:%M}" for bar in mended.records} >= {"09:10", "09:11", "10:00"}
@@ -203,7 +205,7 @@ def test_a_total_that_cannot_be_read_leaves_the_proof_to_the_running_turnover(ki
 
 def test_a_minute_that_is_corrected_comes_again(client, tape):
     first = ask(client, tape)
-    stale = SessionMinutes([], [], 0, "", [*first.bars[:-1], replace(first.bars[-1], volume=40)])
+    stale = SessionMinutes([], [], 0, "", bars=[*first.bars[:-1], replace(first.bars[-1], volume=40)])
     tape.now += timedelta(minutes=1)
     second = ask(client, tape, stale)
     assert [(f"{bar.ts:%H:%M}", bar.volume) for bar in second.records] == [("09:59", VOLUME), ("10:00", VOLUME)]

@@ -33,6 +33,8 @@ NEARLY_EVERY_STOCK_ANSWERED = "nearly_every_stock_answered"
 FAILED_SHARE = 0.05
 """More than this share of the stocks without an answer is no longer a handful of odd codes."""
 NAMED_FAILURES = 3
+PROBES = 5
+"""So many of the most wanted stocks are asked first about a session that may be past reach."""
 
 
 class Collected:

@@ -277,7 +277,7 @@ class Minutes:
             turnover = values["turnover_krw"]
             values["turnover_krw"] = None if pd.isna(turnover) else int(turnover)
             bars.setdefault(values["stock_code"], []).append(MinuteBar(**values))
-        return {code: SessionMinutes([], [], 0, "", known) for code, known in bars.items()}
+        return {code: SessionMinutes([], [], 0, "", bars=known) for code, known in bars.items()}
 
 
 def run(

@@ -17,7 +17,16 @@ import pandas as pd
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
 from azak_assets.defs.market import collector
-from azak_assets.defs.market.assets import OWNERS, Collected, answered_check, answered_spec, ask, store, unasked_check
+from azak_assets.defs.market.assets import (
+    OWNERS,
+    PROBES,
+    Collected,
+    answered_check,
+    answered_spec,
+    ask,
+    store,
+    unasked_check,
+)
 from azak_assets.defs.reporting import COUNTS, TABLE_ROWS, line_plot, loaded, nothing, span, table, total
 from azak_assets.defs.windows import Window, opened, window_of
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
@@ -37,8 +46,6 @@ ALONE = "intraday collector"
 PLOTTED_STOCKS = 3
 SURELY_KEPT = timedelta(days=350)
 """KIS keeps "about one year" of minutes: a younger session without any is a failure, an older one is past its reach."""
-PROBES = 5
-"""So many of the most wanted stocks are asked first about a session that may be past reach."""
 EVERY_MARK, NO_MINUTE = "every_mark_was_asked", "no_minute_is_missing"
 
 
