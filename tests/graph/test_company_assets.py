@@ -44,7 +44,7 @@ class Restating(SeededWorld):
 
     def product(self, code: str, now: datetime) -> Product | None:
         self.asked += 1
-        return super().product(code, now)
+        return None if code in self.silent else super().product(code, now)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +222,20 @@ def test_a_load_of_everything_asks_once_a_week_and_a_click_always(
     monkeypatch.setattr(company, "FRESH_FOR", timedelta(0))
     make(asset, LOAD)
     assert world.asked > 0
+
+
+@pytest.mark.parametrize("asset", [company.product_info, company.financial_ratios], ids=["products", "ratios"])
+def test_an_upstream_that_has_nothing_of_anybody_is_a_warning_and_asked_again_by_the_next_load(
+    make: Make, world: Restating, codes: list[str], asset: dg.AssetsDefinition
+) -> None:
+    world.silent = frozenset(codes)
+    metadata, check = make(asset, LOAD)
+    assert (metadata["rows"], "that it has nothing" in metadata["state"]) == (0, True)
+    assert not check.passed
+    world.silent = frozenset()
+    metadata, check = make(asset, LOAD)
+    assert metadata["answered"] > 0
+    assert check.passed
 
 
 def test_a_paper_account_s_answer_is_none_that_keeps_fresh(make: Make) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.health.verdicts import ASSET, SPECS, verdicts
-from azak_assets.defs.reporting import table
+from azak_assets.defs.reporting import COUNTS, span, table
 from azak_assets.warehouse.warehouse import Warehouse
 
 EVERY_ROW = 1000
@@ -31,6 +31,7 @@ def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResul
     shows the table and asks nobody; the checks below are looked at every minute by the sensor `source_health_watch`.
     Known defect: a process that is killed loses the successes of its last five seconds from the count.
     """
+    upstreams = warehouse.source_health()
     rows = [
         {
             "upstream": one.upstream,
@@ -44,10 +45,18 @@ def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResul
             "calls a day": one.calls_a_day,
             "what": one.what,
         }
-        for one in warehouse.source_health()
+        for one in upstreams
     ]
+    instants = [at for one in upstreams for at in (one.last_success_at, one.last_failure_at)]
     return dg.MaterializeResult(
-        metadata={"rows": len(rows), "sample": dg.MetadataValue.md(table(pd.DataFrame(rows), EVERY_ROW))},
+        metadata={
+            "rows": len(rows),
+            # The calls write the rows, this step none.
+            **dict.fromkeys(COUNTS, 0),
+            "unchanged": len(rows),
+            **span(pd.Series(instants, dtype=object)),
+            "sample": dg.MetadataValue.md(table(pd.DataFrame(rows), EVERY_ROW)),
+        },
         check_results=[verdict.result() for verdict in verdicts(warehouse)],
     )
 

@@ -131,6 +131,11 @@ def _weekly(
         )
     try:
         gathered = ask(context, what, fetch, wanted)
+        if gathered.is_empty:
+            # Nothing else of a load depends on it, so that is a warning to look at and no failure of the load.
+            state = f"KIS answered for {len(wanted)} issues that it has nothing"
+            check = unasked_check(asset, f"{state}: look at one of them by hand, or run again later.", passed=False)
+            return dg.MaterializeResult(metadata=nothing(state), check_results=[check])
         if not gathered.answered:
             raise next(iter(gathered.failures.values()))
     except NotForThisAccount as failure:
