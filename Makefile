@@ -44,7 +44,7 @@ run: $(RUN_STAMP) ## start everything and open the Dagster UI (PORT=3001 for ano
 	@exec $(BIN)/azak up --port $(PORT)
 
 test: lint ## install, then lint, types, import rules, dbt tests and pytest
-	$(BIN)/pytest -n 3 --dist loadfile -m 'not soak and not timing'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak and not timing'
 	$(BIN)/pytest -m timing
 
 soak: $(DEV_STAMP) ## kill runs at six named steps and 20 random moments, and the recorded January twice (over half an hour)
