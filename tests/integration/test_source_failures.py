@@ -186,6 +186,11 @@ def look(engine: sa.Engine) -> Iterator[Callable[[], dict[str, tuple[str, str]] 
             cursor[0] = said.cursor
             for event in said.asset_events:
                 instance.report_runless_asset_event(event)
+            made = instance.get_latest_materialization_event(ASSET)
+            assert made is not None
+            assert made.asset_materialization.metadata["rows"].value == len(
+                Warehouse(engine, run_id="").source_health()
+            )
             keys = [dg.AssetCheckKey(ASSET, name) for name in (EVERY_UPSTREAM_ANSWERS, EVERY_SOURCE_BRINGS_ROWS)]
             found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
             return {

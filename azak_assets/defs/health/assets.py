@@ -4,6 +4,7 @@ Belongs here: showing it. Does not belong here: what a verdict says (`verdicts`)
 """
 
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -31,6 +32,13 @@ def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResul
     shows the table and asks nobody; the checks below are looked at every minute by the sensor `source_health_watch`.
     Known defect: a process that is killed loses the successes of its last five seconds from the count.
     """
+    return dg.MaterializeResult(
+        metadata=shown(warehouse), check_results=[verdict.result() for verdict in verdicts(warehouse)]
+    )
+
+
+def shown(warehouse: Warehouse) -> dict[str, Any]:
+    """The table as metadata of a materialization."""
     upstreams = warehouse.source_health()
     rows = [
         {
@@ -48,17 +56,14 @@ def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResul
         for one in upstreams
     ]
     instants = [at for one in upstreams for at in (one.last_success_at, one.last_failure_at)]
-    return dg.MaterializeResult(
-        metadata={
-            "rows": len(rows),
-            # The calls write the rows, this step none.
-            **dict.fromkeys(COUNTS, 0),
-            "unchanged": len(rows),
-            **span(pd.Series(instants, dtype=object)),
-            "sample": dg.MetadataValue.md(table(pd.DataFrame(rows), EVERY_ROW)),
-        },
-        check_results=[verdict.result() for verdict in verdicts(warehouse)],
-    )
+    return {
+        "rows": len(rows),
+        # The calls write the rows, this step none.
+        **dict.fromkeys(COUNTS, 0),
+        "unchanged": len(rows),
+        **span(pd.Series(instants, dtype=object)),
+        "sample": dg.MetadataValue.md(table(pd.DataFrame(rows), EVERY_ROW)),
+    }
 
 
 def _short(instant: datetime | None) -> str:

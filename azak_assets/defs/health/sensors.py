@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from azak_assets.defs.health.assets import shown
 from azak_assets.defs.health.verdicts import ASSET, verdicts
 from azak_assets.resources import is_live
 from azak_assets.warehouse.warehouse import Warehouse
@@ -36,7 +37,7 @@ def source_health_watch(
     if told == digest and now - datetime.fromisoformat(at) < TOLD_AGAIN_AFTER:
         return dg.SkipReason(f"Nothing has changed. {says}")
     return dg.SensorResult(
-        asset_events=[one.evaluation() for one in found],
+        asset_events=[dg.AssetMaterialization(ASSET, metadata=shown(warehouse)), *(one.evaluation() for one in found)],
         cursor=f"{digest} {now.isoformat()}",
         skip_reason=f"Told the checks, no run is needed. {says}",
     )
