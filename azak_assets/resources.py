@@ -231,7 +231,7 @@ class Upstreams:
         from azak_assets.sources.krx_openapi import KrxOpenApiClient  # noqa: PLC0415
 
         (key,) = _needed("KRX Open API", krx_openapi_key=self.settings.krx_openapi_key)
-        return KrxOpenApiClient(self.settings.krx_openapi_base_url, key=key, budget=self._budget)
+        return KrxOpenApiClient(self.settings.krx_openapi_base_url, key=key, budget=self._budget, now=self.now)
 
     @cached_property
     def opendart(self) -> "OpenDartClient":
@@ -280,7 +280,11 @@ class Upstreams:
             reddit_client_secret=self.settings.reddit_client_secret,
         )
         return RedditClient(
-            base_url=self.settings.reddit_base_url, client_id=client_id, client_secret=secret, budget=self._budget
+            base_url=self.settings.reddit_base_url,
+            client_id=client_id,
+            client_secret=secret,
+            budget=self._budget,
+            now=self.now,
         )
 
     @cached_property
@@ -291,7 +295,7 @@ class Upstreams:
         if self.settings.azak_fetch_bodies is FetchBodies.OFF:
             raise NotConfigured("article pages", "AZAK_FETCH_BODIES is off")
         bases = {"www.hankyung.com": self.settings.hankyung_base_url, "www.mk.co.kr": self.settings.mk_base_url}
-        return PageReader(bases, budget=self._budget, hosts=self._hosts)
+        return PageReader(bases, budget=self._budget, hosts=self._hosts, now=self.now)
 
 
 BACKFILL_TAGS = frozenset({"dagster/backfill", "dagster/asset_partition_range_start"})

@@ -13,6 +13,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.markup import escape
 
+from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, newest_settled
 from azak_assets.resources import Upstreams, current_settings, current_world, database_url
 from azak_assets.settings import Settings
@@ -49,10 +50,25 @@ def _naver(upstreams: Upstreams) -> str:
     return f"the keys are good; {len(found)} articles about {QUERY} in the last {RECENT.seconds // 60} minutes"
 
 
+def _krx(upstreams: Upstreams) -> str:
+    # A session whose numbers must be out, whatever the hour.
+    day = krx.shift(newest_settled(upstreams.now()).day, -2).day
+    bars = upstreams.krx_openapi.daily_bars("KONEX", day).records
+    return f"the key is good; {len(bars)} issues of KONEX on {day}"
+
+
+def _reddit(upstreams: Upstreams) -> str:
+    name = upstreams.reddit.subreddits[0]
+    batch = upstreams.reddit.posts(name)
+    return f"the application is good; {len(batch.records)} posts of r/{name} were noticed in the last 24 hours"
+
+
 def _rss(source: str) -> Callable[[Upstreams], str]:
     def ask(upstreams: Upstreams) -> str:
         (client,) = (one for one in upstreams.rss if one.source == source)
         records = client.articles().records
+        if not records:
+            return "the feed has not changed since its items were last stored"
         return f"the feed has {len(records)} items, the newest of {max(records, key=lambda r: r.published_at).title!r}"
 
     return ask
@@ -64,6 +80,8 @@ QUESTIONS = (
     Question("naver", "news", _naver),
     Question("hankyung", "rss", _rss("hankyung")),
     Question("mk", "rss", _rss("mk")),
+    Question("krx", "krx_daily_bars", _krx),
+    Question("reddit", "reddit", _reddit),
 )
 
 
@@ -119,6 +137,6 @@ def _answer(question: Question, upstreams: Upstreams) -> tuple[str, bool]:
     except NotConfigured as missing:
         return f"[dim]- {name} not configured: {escape(missing.what)}[/]", True
     except SourceFailure as failure:
-        said = f"{failure.cause}: {failure.what}. {failure.advice}. What Azak does: {failure.policy}."
+        said = f"{failure.cause}: {failure.what.rstrip('.')}. {failure.advice}. What Azak does: {failure.policy}."
         return f"[red]✗[/] {name} {escape(said)}", False
     return f"[green]✓[/] {name} {escape(learnt)} ({time.monotonic() - began:.1f} s)", True

@@ -82,6 +82,7 @@ class Told:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     missing: dict[payloads.Key, None] = field(default_factory=dict)
     runs: int = 0
+    collectors: int = 0
 
 
 def replay_payloads(console: Console, *, first: date, last: date) -> bool:
@@ -159,6 +160,7 @@ def replay_runs(
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     from azak_assets.definitions import GROUPS, defs  # noqa: PLC0415 - it reads the manifest
+    from azak_assets.defs.market.intraday import LOOP_TAG  # noqa: PLC0415 - with Dagster
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     repository = defs.get_repository_def()
@@ -175,7 +177,10 @@ def replay_runs(
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("replay", total=len(runs))
         for run in runs:
-            selected = _selected(repository, run, asking)
+            # A collector asks for the minute it is in, again and again until its time is over: neither can be repeated.
+            is_collector = LOOP_TAG.items() <= run.about["tags"].items()
+            told.collectors += is_collector
+            selected = [] if is_collector else _selected(repository, run, asking)
             bar.update(task, description=f"{run.began_at.astimezone(krx.KST):%m-%d %H:%M} {run.about.get('job') or ''}")
             if selected:
                 answers = StoredAnswers(run, runs)
@@ -238,6 +243,8 @@ def _summarize(console: Console, told: Told) -> None:
     console.print(table)
     totals: Counter[str] = sum(told.counts.values(), Counter())
     console.print("  this replay       " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
+    if told.collectors:
+        console.print(f"[yellow]! {told.collectors} collectors of a running session cannot be repeated[/]")
     if told.missing:
         console.print(f"[yellow]! {len(told.missing)} questions have no kept answer[/]; nothing of them was touched:")
         for upstream, path, _ in list(told.missing)[:NAMED]:

@@ -18,7 +18,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from azak_assets import krx
-from azak_assets.warehouse.load import storable
+from azak_assets.warehouse.encode import storable
 
 if TYPE_CHECKING:
     from azak_assets.warehouse.warehouse import Warehouse

@@ -146,7 +146,8 @@ class Unauthorized(SourceFailure):
 
 
 class NotForThisAccount(Unauthorized):
-    """The credentials are good, and their kind of account does not have this service: no failure of the day."""
+    """The credentials are good, and do not open this one thing: a service their kind of account lacks, a subreddit, a
+    chat. No failure of the day, and nothing else is left alone for it."""
 
     is_of_the_upstream = False
     pause = None

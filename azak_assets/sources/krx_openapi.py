@@ -36,6 +36,8 @@ from azak_assets.sources.records import Batch, ExchangeBar, Market, Reject
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 UPSTREAM = "krx"
+CALLS_A_DAY = 10_000
+"""By the terms of use."""
 SERVICES: Mapping[Market, str] = {"KOSPI": "stk_bydd_trd", "KOSDAQ": "ksq_bydd_trd", "KONEX": "knx_bydd_trd"}
 
 _ABSENT = frozenset({"", "-", "0"})
@@ -64,6 +66,7 @@ class KrxOpenApiClient:
             base_url,
             budget=budget,
             per_second=per_second,
+            per_day=CALLS_A_DAY,
             headers={"AUTH_KEY": key},
             secrets=(key,),
             sleep=sleep,

@@ -24,6 +24,7 @@ from azak_assets.sources.failures import (
     Blocked,
     ContractChanged,
     Empty,
+    NotForThisAccount,
     RateLimited,
     SourceFailure,
     Unauthorized,
@@ -203,11 +204,7 @@ class _Calls:
             what = f"HTTP 429: {answer.excerpt()}"
             raise RateLimited(UPSTREAM, what, url=answer.url, retry_after=after, action=action)
         if answer.status == 403:
-            advice = (
-                "The subreddit is private, or Reddit refuses this application: look at it in a browser, and at the "
-                "application's approval"
-            )
-            raise Blocked(UPSTREAM, f"HTTP 403: {answer.excerpt()}", url=answer.url, advice=advice)
+            raise _refusal(answer)
         is_sign_in = answer.url.endswith("/access_token")
         if answer.status == 401 and is_sign_in:
             advice = "Check REDDIT_CLIENT_ID and REDDIT_CLIENT_SECRET"
@@ -225,6 +222,20 @@ class _Calls:
         # 401 is left to prawcore, which signs in again; it finds the reason in a header that not every server sends.
         headers = {"www-authenticate": 'Bearer error="invalid_token"', **answer.headers}
         return _Reply(answer.status, headers, answer.text)
+
+
+def _refusal(answer: Answer) -> SourceFailure:
+    """What a 403 means: with a reason it is about one subreddit, and the others are not to be left alone for it."""
+    what = f"HTTP 403: {answer.excerpt()}"
+    try:
+        reason = answer.json_object().get("reason")
+    except SourceFailure:
+        reason = None
+    if reason is not None:
+        advice = "The subreddit is not open to this application: look at it in a browser, or take it out of SUBREDDITS"
+        return NotForThisAccount(UPSTREAM, what, url=answer.url, advice=advice, action="alert")
+    advice = "Reddit refuses this application: look at its approval"
+    return Blocked(UPSTREAM, what, url=answer.url, advice=advice)
 
 
 def _number(value: str | None) -> float | None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from azak_assets.sources.failures import (
-    Blocked,
     ContractChanged,
+    NotForThisAccount,
     RateLimited,
     SourceFailure,
     Unauthorized,
@@ -193,7 +193,8 @@ def _refusal(answer: Answer, body: dict[str, Any]) -> SourceFailure:
         return Unauthorized(UPSTREAM, said, url=answer.url, advice=advice)
     if code == 403:
         advice = "The bot may not write there: the chat has to start it, or take it in as a member, first"
-        return Blocked(UPSTREAM, said, url=answer.url, advice=advice)
+        # One chat's word: the others are not to be left alone for it.
+        return NotForThisAccount(UPSTREAM, said, url=answer.url, advice=advice, action="alert")
     if moved := parameters.get("migrate_to_chat_id"):
         advice = f"The group has become a supergroup: set TELEGRAM_CHAT_ID to {moved}"
         return ContractChanged(UPSTREAM, said, url=answer.url, advice=advice)

@@ -23,10 +23,11 @@ def amended(filings: pd.DataFrame, earlier: pd.DataFrame) -> list[str | None]:
 
     Args:
         filings: rcept_no, corp_code, filer_name, report_nm, rcept_dt, correction_kind.
-        earlier: the first five of these of filings already stored; those in `filings` count as well.
+        earlier: the first five of these of filings already stored; those in `filings` count as well, and before them:
+            DART may have renamed one since.
     """
     columns = ["rcept_no", "corp_code", "filer_name", "report_nm", "rcept_dt"]
-    known = pd.concat([earlier[columns], filings[columns]]).drop_duplicates("rcept_no")
+    known = pd.concat([filings[columns], earlier[columns]]).drop_duplicates("rcept_no")
     chains: dict[tuple[str, str, str], list[str]] = {}
     in_order = known.sort_values(["rcept_dt", "rcept_no"])
     for rcept_no, corp_code, filer, name in in_order[columns[:4]].itertuples(index=False, name=None):

@@ -482,3 +482,8 @@ def _fields(column: Encoded, taken: slice | Ints) -> list[bytes]:
         for position in np.flatnonzero(column.nulls[taken]):
             fields[position] = NULL_FIELD
     return fields
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold: NUL and half characters, each replaced by a mark."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()

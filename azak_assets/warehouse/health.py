@@ -20,26 +20,15 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from azak_assets.warehouse.encode import storable
 from azak_assets.warehouse.limits import Closed
+from azak_assets.warehouse.payloads import Question
 
 logger = logging.getLogger(__name__)
 
 WRITTEN_EVERY_S = 5.0
 """Successes are counted in memory for so long; a killed process loses no more of its count."""
 TODAY = "(clock_timestamp() at time zone 'Asia/Seoul')::date"
-
-
-class Question(Protocol):
-    """What was asked; as `sources.protocols.Question` says."""
-
-    @property
-    def upstream(self) -> str: ...  # noqa: D102
-
-    @property
-    def path(self) -> str: ...  # noqa: D102
-
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
 
 
 class Budget(Protocol):
@@ -163,8 +152,8 @@ class SourceLedger:
             cause=cause,
             action=action,
             # PostgreSQL holds neither NUL nor half characters, and an upstream may send either.
-            what=_storable(what),
-            advice=_storable(advice),
+            what=storable(what),
+            advice=storable(advice),
             per_day=per_day,
             seconds=seconds,
             credentials=credentials,
@@ -294,7 +283,3 @@ def session_of(at: datetime) -> date | None:
 
     day = at.astimezone(krx.KST).date()
     return day if day <= krx.LAST_DAY and krx.is_session(day) else None
-
-
-def _storable(text: str) -> str:
-    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()

@@ -26,7 +26,7 @@ from azak_assets.warehouse.tables import quarantine as quarantine_table
 from azak_assets.warehouse.tables import spec
 from azak_assets.warehouse.transactions import Writer, transaction, writing
 
-__all__ = ["FrameError", "LoadResult", "Scope", "append", "load_partition", "quarantine", "refused_values", "storable"]
+__all__ = ["FrameError", "LoadResult", "Scope", "append", "load_partition", "quarantine", "refused_values"]
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
         reject_id = hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
         kept = {"record": text, "field": given["field"], "value": value, "reason": given["reason"]}
         # PostgreSQL stores neither NUL nor half characters, and a refused record may well hold either.
-        clean = {name: content and storable(content) for name, content in kept.items()}
+        clean = {name: content and encode.storable(content) for name, content in kept.items()}
         rows[reject_id] = {"reject_id": reject_id, **clean, "source": source, "run_id": run_id}
     if not rows:
         return 0
@@ -134,11 +134,6 @@ def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
     )
     with transaction(bind) as connection:
         return list(connection.execute(query).scalars())
-
-
-def storable(text: str) -> str:
-    """The text without what PostgreSQL cannot hold: NUL and half characters, each replaced by a mark."""
-    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def _heard(writer: Writer, table: str, source: str, rows: int) -> None:

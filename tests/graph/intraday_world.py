@@ -187,12 +187,7 @@ def exchange(
         )  # fmt: skip
         stack.callback(upstreams.close)
 
-        class Moved(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> datetime:
-                return clock.now.astimezone(tz)
-
-        patch.setattr(intraday, "datetime", Moved)
+        patch.setattr(Upstreams, "now", lambda _: clock.now)
         patch.setattr(intraday, "time", types.SimpleNamespace(sleep=clock.sleep))
         opened = Exchange(clock, engine, upstreams, codes, world, budget)
         if codes:

@@ -81,18 +81,11 @@ def test_a_range_that_ends_in_a_session_without_final_bars_is_refused_whole() ->
 
 
 @pytest.fixture
-def stopped_clock(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Stops the clock that the market assets look at."""
-    from azak_assets.defs.market import assets, breadth, flows, overtime  # noqa: PLC0415 - the definitions come first
 
     def stop(instant: str) -> None:
-        class Stopped(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> "datetime":
-                return at(instant).astimezone(tz)
-
-        for module in (assets, breadth, flows, overtime):
-            monkeypatch.setattr(module, "datetime", Stopped)
+        monkeypatch.setattr(Upstreams, "now", lambda _: at(instant))
 
     return stop
 

@@ -270,12 +270,7 @@ def test_an_issue_that_the_exchange_no_longer_tells_is_retired(
 
 
 def at(instant: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stopped(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return instant.astimezone(tz)
-
-    monkeypatch.setattr(witness, "datetime", Stopped)
+    monkeypatch.setattr(Upstreams, "now", lambda _: instant)
 
 
 def test_a_session_of_today_is_not_asked_for_and_says_from_when(

@@ -95,14 +95,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Friday, 2026-11-20, in the evening."""
     clock = CLOCK
     clock.now = at("2026-11-20 18:30")
-
-    class Stopped(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> "datetime":
-            return clock.now.astimezone(tz)
-
-    for module in (market, flows, overtime, breadth):
-        monkeypatch.setattr(module, "datetime", Stopped)
+    monkeypatch.setattr(Upstreams, "now", lambda _: clock.now)
     return clock
 
 

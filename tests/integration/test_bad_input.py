@@ -334,13 +334,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def set_to(instant: str) -> None:
         now = datetime.fromisoformat(instant).replace(tzinfo=krx.KST)
-
-        class Stopped(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> "datetime":
-                return now.astimezone(tz)
-
-        monkeypatch.setattr(intraday, "datetime", Stopped)
+        monkeypatch.setattr(Upstreams, "now", lambda _: now)
 
     return set_to
 

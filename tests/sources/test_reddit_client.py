@@ -16,6 +16,7 @@ from azak_assets.sources.failures import (
     Blocked,
     ContractChanged,
     Empty,
+    NotForThisAccount,
     RateLimited,
     SourceFailure,
     Unauthorized,
@@ -184,7 +185,7 @@ def test_a_subreddit_that_lists_nothing_at_all_is_empty(client, reddit):
 @pytest.mark.parametrize(
     ("reply", "failure", "action", "told"),
     [
-        (Reply({"reason": "private", "error": 403}, 403), Blocked, "alert", "private"),
+        (Reply({"reason": "private", "error": 403}, 403), NotForThisAccount, "alert", "private"),
         (Reply(b"<html>whoa there, pardner!</html>", 403), Blocked, "alert", "pardner"),
         (Reply({"reason": "banned", "error": 404}, 404), ContractChanged, "alert", "no r/stocks any more"),
         (

@@ -19,6 +19,7 @@ from azak_assets.sources import transport
 from azak_assets.sources.failures import (
     Blocked,
     ContractChanged,
+    NotForThisAccount,
     RateLimited,
     Unauthorized,
     Unavailable,
@@ -106,7 +107,7 @@ def test_each_chat_has_its_own_pace_and_a_group_a_slower_one(client, chat_id, pe
         (refused(400, "Bad Request: group chat was upgraded", migrate_to_chat_id=-1005), ContractChanged, "-1005"),
         (refused(401, "Unauthorized"), Unauthorized, "TELEGRAM_BOT_TOKEN"),
         (refused(404, "Not Found"), Unauthorized, "TELEGRAM_BOT_TOKEN"),
-        (refused(403, "Forbidden: bot was blocked by the user"), Blocked, "may not write there"),
+        (refused(403, "Forbidden: bot was blocked by the user"), NotForThisAccount, "may not write there"),
         (Reply(b"<html>no</html>", 403), Blocked, "HTTP 403"),
         (Reply(b"", 302), ContractChanged, "HTTP 302"),
     ],
@@ -358,7 +359,7 @@ def test_what_was_sent_to_the_sandbox_can_be_read_there(sandbox):
     got = [one for one in httpx.get(f"{sandbox}/sandbox/telegram").json() if one["chat"]["id"] == "4242"]
     assert [one["message_id"] for one in got] == ids
     assert "".join(one["text"] for one in got).count("요약 & 예측 😀") == 700
-    for chat_id, failure in (("403", Blocked), ("404", ContractChanged)):
+    for chat_id, failure in (("403", NotForThisAccount), ("404", ContractChanged)):
         with pytest.raises(failure):
             client.send(chat_id, "x")
     with pytest.raises(ContractChanged, match="can't parse entities"):

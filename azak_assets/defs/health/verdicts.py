@@ -92,7 +92,8 @@ def _answers(warehouse: Warehouse) -> Verdict:
         closed = f" Nobody asks it before {_at(one.closed_until)}." if one.is_closed else ""
         sentences.append(
             f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): "
-            f"{one.what}. {one.advice}. What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
+            f"{one.what.rstrip('.')}. {one.advice}. "
+            f"What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
         )
         is_long = since is not None and one.now - since >= LONG_FAILING
         is_serious = is_serious or one.is_closed or is_long or one.action in ("stop", "alert")

@@ -16,12 +16,12 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.reporting import line_plot, loaded, total, usage
+from azak_assets.defs.reporting import line_plot, loaded, nothing, total, usage
 from azak_assets.defs.windows import Window, settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.collect import collect
-from azak_assets.sources.failures import Empty, SourceFailure
+from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, DailyBar, IndexBar, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -165,18 +165,35 @@ def unasked(asset: list[str], why: dg.MaterializeResult) -> dg.MaterializeResult
     return dg.MaterializeResult(metadata=why.metadata, check_results=[unasked_check(asset, str(state))])
 
 
+def for_live_accounts(
+    context: dg.AssetExecutionContext, asset: list[str], what: str, failure: NotForThisAccount, *, instead: str = ""
+) -> dg.MaterializeResult:
+    """Green, with a check that warns: a paper account never has ``what``, so that is no failure of the day."""
+    context.log.warning("%s: %s", what, failure)
+    state = f"no {what}: this KIS account is a paper account, and the service needs a live one"
+    advice = f"{failure} Use the keys of a live account{instead}."
+    return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(asset, advice, passed=False)])
+
+
 def store(
-    warehouse: Warehouse, table: str, days: Sequence[date], gathered: Collected, record: type, *, source: str
+    warehouse: Warehouse,
+    table: str,
+    days: Sequence[date],
+    gathered: Collected,
+    record: type,
+    *,
+    source: str,
+    retires: bool = True,
 ) -> tuple[LoadResult, pd.DataFrame]:
     """Load what was gathered about ``days``; returns what changed and the frame that was loaded.
 
-    A key that answered without rejects is answered for: its rows that are gone upstream are retired. A key with rejects
-    only adds and corrects, since the row that is missing may be the one that was refused.
+    A key that answered without rejects is answered for: its rows that are gone upstream are retired, if the source
+    ``retires``. A key with rejects only adds and corrects, since the row that is missing may be the one that was
+    refused.
     """
     frames = [frame_of(gathered.whole, record), frame_of(gathered.partial, record)]
-    results = [
-        warehouse.load(table, frames[0], Scope(tuple(days), tuple(gathered.whole_keys)), complete=True, source=source)
-    ]
+    whole = Scope(tuple(days), tuple(gathered.whole_keys))
+    results = [warehouse.load(table, frames[0], whole, complete=retires, source=source)]
     if gathered.partial_keys:
         scope = Scope(tuple(days), tuple(gathered.partial_keys))
         results.append(warehouse.load(table, frames[1], scope, complete=False, source=source))
@@ -209,7 +226,7 @@ def daily_bars(
     """
     if nobody := silent(context, upstreams, "daily_bars", "kis", needed=True):
         return unasked(["raw", "daily_bars"], nobody)
-    window = settled(window_of(context), datetime.now(krx.KST))
+    window = settled(window_of(context), upstreams.now())
     stocks = warehouse.read(
         "raw.stocks", columns=["stock_code", "tier", "listed_on", "delisted_on"], order_by=["tier", "stock_code"]
     )
@@ -283,7 +300,7 @@ def index_bars(
     """
     if nobody := silent(context, upstreams, "index_bars", "kis", needed=True):
         return nobody
-    window = settled(window_of(context), datetime.now(krx.KST))
+    window = settled(window_of(context), upstreams.now())
     gathered = gather(
         context,
         f"index bars {window.label}",

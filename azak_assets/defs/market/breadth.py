@@ -3,8 +3,6 @@
 Belongs here: `raw.index_breadth`. Bars of the same indices are in `assets`.
 """
 
-from datetime import datetime
-
 import dagster as dg
 
 from azak_assets import krx
@@ -14,12 +12,13 @@ from azak_assets.defs.market.assets import (
     answered_check,
     answered_spec,
     ask,
+    for_live_accounts,
     indices,
     store,
     unasked,
     unasked_check,
 )
-from azak_assets.defs.reporting import loaded, nothing
+from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.defs.windows import settled, window_of
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.partitions import TRADING_DAYS
@@ -55,7 +54,7 @@ def index_breadth(
     """
     if nobody := silent(context, upstreams, "index_breadth", "kis", needed=True):
         return unasked(ASSET, nobody)
-    now = datetime.now(krx.KST)
+    now = upstreams.now()
     window = settled(window_of(context), now)
     newest = krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
     past = (
@@ -69,10 +68,7 @@ def index_breadth(
         if not gathered.answered:
             raise next(iter(gathered.failures.values()))
     except NotForThisAccount as failure:
-        context.log.warning("index breadth: %s", failure)
-        state = "no breadth: this KIS account is a paper account, and the service needs a live one"
-        advice = f"{failure} Use the keys of a live account; bars of the indices need none."
-        return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(ASSET, advice, passed=False)])
+        return for_live_accounts(context, ASSET, "breadth", failure, instead="; bars of the indices need none")
     except SourceFailure as failure:
         raise as_dagster(failure, what) from failure
     source = f"{upstreams.source}KIS FHPUP02120000"
@@ -93,6 +89,11 @@ def index_breadth(
         context.add_asset_metadata({"state": "landed", "rows": len(frame)}, partition_key=newest.day.isoformat())
     metadata = loaded(result, frame, instant="trade_date", rejects=gathered.rejects)
     return dg.MaterializeResult(
-        metadata={**metadata, **gathered.metadata(), **({"state": past} if len(window.days) > 1 else {})},
+        metadata={
+            **metadata,
+            **gathered.metadata(),
+            **usage(upstreams),
+            **({"state": past} if len(window.days) > 1 else {}),
+        },
         check_results=[answered_check(ASSET, gathered)],
     )

@@ -12,7 +12,7 @@ from azak_assets import krx
 from azak_assets.defs.failures import silent
 from azak_assets.defs.market.assets import OWNERS, answered_check, answered_spec, unasked, unasked_check
 from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_given, land, ready, told
-from azak_assets.defs.reporting import line_plot, nothing
+from azak_assets.defs.reporting import line_plot, nothing, usage
 from azak_assets.defs.windows import settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -56,7 +56,7 @@ def investor_flows(
     """
     if nobody := silent(context, upstreams, "investor_flows", "kis", needed=True):
         return unasked(ASSET, nobody)
-    now = datetime.now(krx.KST)
+    now = upstreams.now()
     window = settled(window_of(context), now)
     due, later = ready(window, now, flows_are_out)
     if not due:
@@ -85,7 +85,7 @@ def investor_flows(
         state = f"KIS gives about 30 sessions of flows and {reached}: nothing for a session before it"
         context.log.warning("%s: %d asked sessions lie before it", state, len(landed.past))
     check = unasked_check(ASSET, state) if landed.frame is None else answered_check(ASSET, gathered)
-    metadata = told(context, landed, state, later, **_plot(landed.frame, window.label))
+    metadata = told(context, landed, state, later, **_plot(landed.frame, window.label), **usage(upstreams))
     return dg.MaterializeResult(metadata=metadata, check_results=[check])
 
 

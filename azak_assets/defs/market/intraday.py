@@ -27,7 +27,7 @@ from azak_assets.defs.market.assets import (
     store,
     unasked_check,
 )
-from azak_assets.defs.reporting import COUNTS, TABLE_ROWS, line_plot, loaded, nothing, span, table, total
+from azak_assets.defs.reporting import COUNTS, TABLE_ROWS, line_plot, loaded, nothing, span, table, total, usage
 from azak_assets.defs.windows import Window, opened, window_of
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.partitions import TRADING_DAYS
@@ -125,7 +125,7 @@ def collect_intraday(
             told[key] = _Told.of_nobody(key, nobody)
     wanted = [key for key in FEEDS if key in context.selected_asset_keys and key not in told]
     if wanted:
-        now = datetime.now(krx.KST)
+        now = upstreams.now()
         window = opened(window_of(context), now)
         codes = _codes(warehouse)
         today = [session for session in window.sessions if session.day == now.date()]
@@ -137,9 +137,11 @@ def collect_intraday(
             _past_minutes(context, warehouse, upstreams, days=past, codes=codes, told=one)
         for key in wanted:
             if key != MINUTES:
-                _say_what_is_kept(warehouse, window, told.setdefault(key, _Told(key)))
+                _say_what_is_kept(warehouse, window, told.setdefault(key, _Told(key)), now)
     checked = context.selected_asset_check_keys
     for one in told.values():
+        if wanted:
+            one.metadata |= usage(upstreams)
         yield one.result(checked)
 
 
@@ -200,7 +202,7 @@ class _Told:
 
     def result(self, selected: Collection[dg.AssetCheckKey]) -> dg.MaterializeResult:
         """The materialization with those of its checks that are selected."""
-        metadata = self.metadata or nothing("")
+        metadata = {**nothing(""), **self.metadata}
         if self.states:
             metadata = {**metadata, "state": "; ".join(self.states)}
         else:
@@ -225,10 +227,7 @@ def _today(
     wanted: Sequence[dg.AssetKey],
 ) -> dict[dg.AssetKey, _Told]:
     """Collect what can still be asked of today's session; a second collector leaves it to the first."""
-
-    def now() -> datetime:
-        return datetime.now(krx.KST)
-
+    now = upstreams.now
     can_be_asked = [key for key in wanted if key == MINUTES or now() < session.close_at + SETTLED_AFTER_CLOSE]
     told = {key: _Told(key) for key in can_be_asked}
     with warehouse.if_alone(ALONE) as alone:
@@ -314,9 +313,8 @@ def _tell_of_today(told: _Told, feed: "collector.Marks | collector.Minutes") -> 
 # ---- past sessions --------------------------------------------------------------------------------------------------
 
 
-def _say_what_is_kept(warehouse: Warehouse, window: Window, told: _Told) -> None:
+def _say_what_is_kept(warehouse: Warehouse, window: Window, told: _Told, now: datetime) -> None:
     """The check of the marks, and the state of sessions that nobody collected while they ran."""
-    now = datetime.now(krx.KST)
     kept = {day: _marks_kept(warehouse, ".".join(told.path), day) for day in window.days}
     due = {session.day: collector.marks_until(session, now) for session in window.sessions}
     short = {day: kept[day] for day, marks in due.items() if kept[day] < marks}
@@ -352,7 +350,7 @@ def _past_minutes(
 ) -> None:
     """The minutes of past sessions, each loaded by itself: a year of them fills a memory."""
     source = f"{upstreams.source}KIS FHKST03010230"
-    now = datetime.now(krx.KST)
+    now = upstreams.now()
     minutes, past_reach, unanswered = _Minutes(codes[:PLOTTED_STOCKS]), [], []
     for day in days:
         try:
@@ -367,7 +365,10 @@ def _past_minutes(
             continue
         if gathered.is_empty:
             unanswered.append(day)
-        minutes.add(day, gathered, *store(warehouse, "raw.minute_bars", [day], gathered, MinuteBar, source=source))
+        # It only adds and corrects: nothing in its answer proves that no minute is missing, and one that was collected
+        # while the session ran, and was proven then, is worth more than its silence.
+        loaded_now = store(warehouse, "raw.minute_bars", [day], gathered, MinuteBar, source=source, retires=False)
+        minutes.add(day, gathered, *loaded_now)
     if unanswered:
         raise dg.Failure(
             f"minute bars: no stock has a minute of {_days(unanswered)}, which KIS must still keep. The other sessions "

@@ -4,15 +4,13 @@ Belongs here: `raw.overtime_bars`, the days on which it had a session and those 
 without a range of days is asked is in `rolling`.
 """
 
-from datetime import datetime
-
 import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs.failures import silent
 from azak_assets.defs.market.assets import OWNERS, answered_check, answered_spec, unasked, unasked_check
 from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_given, land, ready, told
-from azak_assets.defs.reporting import nothing
+from azak_assets.defs.reporting import nothing, usage
 from azak_assets.defs.windows import settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -48,7 +46,7 @@ def overtime_bars(
     """
     if nobody := silent(context, upstreams, "overtime_bars", "kis", needed=True):
         return unasked(ASSET, nobody)
-    now = datetime.now(krx.KST)
+    now = upstreams.now()
     window = settled(window_of(context), now)
     due, later = ready(window, now, krx.after_hours_end)
     if not due:
@@ -82,4 +80,5 @@ def overtime_bars(
     if state:
         context.log.warning("%s", state)
     check = unasked_check(ASSET, state) if landed.frame is None else answered_check(ASSET, gathered)
-    return dg.MaterializeResult(metadata=told(context, landed, state, later), check_results=[check])
+    metadata = told(context, landed, state, later, **usage(upstreams))
+    return dg.MaterializeResult(metadata=metadata, check_results=[check])

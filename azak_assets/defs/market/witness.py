@@ -6,22 +6,21 @@ differs stays as the broker sent it until the broker corrects it, and a person r
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Any, get_args
 
 import dagster as dg
 import pandas as pd
 
-from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.market.assets import OWNERS, Collected, ask
-from azak_assets.defs.reporting import TABLE_ROWS, loaded, nothing, table, total
+from azak_assets.defs.market.assets import OWNERS, Collected, ask, frame_of
+from azak_assets.defs.reporting import TABLE_ROWS, loaded, nothing, table, total, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.krx.publication import published_from, surely_published_from
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
-from azak_assets.sources.records import Market, Reject
+from azak_assets.sources.records import ExchangeBar, Market, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -98,7 +97,7 @@ def krx_daily_bars(
     """
     if nobody := silent(context, upstreams, "krx_daily_bars", "krx_openapi"):
         return nobody
-    now = datetime.now(krx.KST)
+    now = upstreams.now()
     source = f"{upstreams.source}KRX Open API"
     told = _Told()
     broken: dict[str, SourceFailure] = {}
@@ -125,7 +124,7 @@ def krx_daily_bars(
     for reason in [told.state(), *map(str, told.not_approved.values())]:
         if reason:
             context.log.warning("%s", reason)
-    return dg.MaterializeResult(metadata=told.metadata())
+    return dg.MaterializeResult(metadata={**told.metadata(), **usage(upstreams)})
 
 
 def _failures(told: _Told, gathered: Collected, day: date) -> dict[str, SourceFailure]:
@@ -148,7 +147,7 @@ def _keep(warehouse: Warehouse, told: _Told, gathered: Collected, day: date, *, 
         if not gathered.failures:
             told.not_yet.append(day)
         return
-    frame = pd.DataFrame(records)
+    frame = frame_of(records, ExchangeBar)
     is_whole = not gathered.failures and not gathered.rejects
     result = warehouse.load("raw.krx_daily_bars", frame, Scope((day,)), complete=is_whole, source=source)
     told.results.append(result)

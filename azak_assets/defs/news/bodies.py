@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets.defs.failures import silent
-from azak_assets.defs.reporting import loaded
+from azak_assets.defs.reporting import loaded, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -102,6 +102,7 @@ def article_bodies(
             "left for the next run": len(wanted) - len(rows),
             "hosts left alone": dg.MetadataValue.md("\n".join(f"* {why}" for why in refused.values()) or "none"),
             **told,
+            **usage(upstreams),
         }
     )
 

@@ -5,12 +5,11 @@ of them.
 """
 
 from collections import Counter
-from datetime import UTC, datetime
 
 import dagster as dg
 
 from azak_assets.defs.failures import silent
-from azak_assets.defs.reporting import loaded, nothing
+from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -50,7 +49,7 @@ def reddit_posts(
     if nobody := silent(context, upstreams, "reddit", "reddit"):
         return nobody
     window = window_of(context)
-    if window.known_until <= datetime.now(UTC):
+    if window.known_until <= upstreams.now():
         return dg.MaterializeResult(metadata=nothing(GONE))
     posts: dict[str, RedditPost] = {}
     rejects: list[Reject] = []
@@ -82,5 +81,6 @@ def reddit_posts(
             "subreddits": dg.MetadataValue.md(asked),
             "repaired": repaired,
             **left_out,
+            **usage(upstreams),
         }
     )

@@ -7,18 +7,24 @@ ask.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
-from azak_assets.defs.market.assets import answered_check, answered_spec, ask, unasked, unasked_check
+from azak_assets.defs.market.assets import (
+    answered_check,
+    answered_spec,
+    ask,
+    for_live_accounts,
+    frame_of,
+    unasked,
+    unasked_check,
+)
 from azak_assets.defs.owed import ASKED_AT, last_asked
-from azak_assets.defs.reporting import loaded, nothing
+from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, FinancialRatio, ProductInfo
@@ -61,6 +67,7 @@ def product_info(
     return _weekly(
         context,
         warehouse,
+        upstreams,
         asset=asset,
         record=ProductInfo,
         codes=stocks["stock_code"],
@@ -100,6 +107,7 @@ def financial_ratios(
     return _weekly(
         context,
         warehouse,
+        upstreams,
         asset=asset,
         record=FinancialRatio,
         codes=stocks["stock_code"],
@@ -112,6 +120,7 @@ def financial_ratios(
 def _weekly(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
+    upstreams: Upstreams,
     *,
     asset: list[str],
     record: type,
@@ -139,15 +148,10 @@ def _weekly(
         if not gathered.answered:
             raise next(iter(gathered.failures.values()))
     except NotForThisAccount as failure:
-        context.log.warning("%s: %s", what, failure)
-        state = "not asked: this KIS account is a paper account, and the service needs a live one"
-        check = unasked_check(asset, f"{failure} Use the keys of a live account.", passed=False)
-        return dg.MaterializeResult(metadata=nothing(state), check_results=[check])
+        return for_live_accounts(context, asset, what, failure)
     except SourceFailure as failure:
         raise as_dagster(failure, what) from failure
-    frame = pd.DataFrame(
-        [*gathered.whole, *gathered.partial], columns=[column.name for column in fields(record)], dtype=object
-    )
+    frame = frame_of([*gathered.whole, *gathered.partial], record)
     result = warehouse.load(".".join(asset), frame, Scope(days=None), complete=False, source=source)
     warehouse.quarantine(gathered.rejects, source=source)
     # A company that has reported nothing yet is no failure.
@@ -158,6 +162,7 @@ def _weekly(
         metadata={
             **loaded(result, frame, instant=instant, rejects=gathered.rejects),
             **gathered.metadata(),
+            **usage(upstreams),
             "without any": len(without),
             ASKED_AT: dg.MetadataValue.timestamp(datetime.now(krx.KST)),
         },
