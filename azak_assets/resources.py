@@ -7,6 +7,7 @@ Rooms are imported where an object is made: the definitions load this module, an
 psycopg, HTTP and feed libraries that only a run needs (1.5 s, as much as Dagster itself).
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,6 +178,10 @@ class Upstreams:
     def now(self) -> datetime:
         """The instant at which the upstreams are asked (KST): now, or in a replay when they were asked."""
         return datetime.now(krx.KST)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait until ``now`` is so much later."""
+        time.sleep(seconds)
 
     def usage(self) -> dict[str, tuple[int, int, int | None]]:
         """By upstream that was asked here: calls so far, everybody's calls today (KST), calls a day allowed."""

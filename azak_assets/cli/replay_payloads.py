@@ -28,7 +28,8 @@ from azak_assets.resources import Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.protocols import Token
 from azak_assets.warehouse import database, payloads, replay, world
-from azak_assets.warehouse.payloads import KeptRun, StoredAnswers
+from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
+from azak_assets.warehouse.payloads import KeptRun
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -58,20 +59,24 @@ class NoValidators:
 
 
 class ReplayedUpstreams(Upstreams):
-    """The clients of a run whose answers are all kept, at the instant when it ran."""
+    """The clients of a run whose answers are all kept, at the time when it ran."""
 
     def __init__(
-        self, settings: Settings, of_world: World, engine: sa.Engine, run: KeptRun, answers: StoredAnswers
+        self, settings: Settings, of_world: World, engine: sa.Engine, clock: ReplayClock, answers: StoredAnswers
     ) -> None:
         super().__init__(settings.in_sandbox(NOBODY), of_world, engine)
         self._tokens = NoTokens()
         self._validators = NoValidators()
         self._budget = answers
-        self._began_at = run.began_at
+        self._clock = clock
 
     def now(self) -> datetime:
-        """When the run began."""
-        return self._began_at.astimezone(krx.KST)
+        """As the run had it (KST)."""
+        return self._clock().astimezone(krx.KST)
+
+    def sleep(self, seconds: float) -> None:
+        """It is later at once."""
+        self._clock.sleep(seconds)
 
 
 @dataclass
@@ -82,7 +87,6 @@ class Told:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     missing: dict[payloads.Key, None] = field(default_factory=dict)
     runs: int = 0
-    collectors: int = 0
 
 
 def replay_payloads(console: Console, *, first: date, last: date) -> bool:
@@ -160,7 +164,7 @@ def replay_runs(
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     from azak_assets.definitions import GROUPS, defs  # noqa: PLC0415 - it reads the manifest
-    from azak_assets.defs.market.intraday import LOOP_TAG  # noqa: PLC0415 - with Dagster
+    from azak_assets.defs.collectors import LOOP_TAG  # noqa: PLC0415 - with Dagster
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     repository = defs.get_repository_def()
@@ -177,13 +181,12 @@ def replay_runs(
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("replay", total=len(runs))
         for run in runs:
-            # A collector asks for the minute it is in, again and again until its time is over: neither can be repeated.
-            is_collector = LOOP_TAG.items() <= run.about["tags"].items()
-            told.collectors += is_collector
-            selected = [] if is_collector else _selected(repository, run, asking)
+            selected = _selected(repository, run, asking)
             bar.update(task, description=f"{run.began_at.astimezone(krx.KST):%m-%d %H:%M} {run.about.get('job') or ''}")
             if selected:
-                answers = StoredAnswers(run, runs)
+                clock = ReplayClock(run.began_at)
+                is_collector = LOOP_TAG.items() <= run.about["tags"].items()
+                answers = StoredAnswers(run, runs, clock, asks_again=is_collector)
                 feeds = run.about.get("feeds")
                 of_run = World(of_world, None if feeds is None else frozenset(feeds))
                 result = dg.materialize(
@@ -191,7 +194,7 @@ def replay_runs(
                     instance=None,
                     resources={
                         "warehouse": replay.warehouse_for(engine, run, runs),
-                        "upstreams": ReplayedUpstreams(settings, of_run, engine, run, answers),
+                        "upstreams": ReplayedUpstreams(settings, of_run, engine, clock, answers),
                     },
                     partition_key=run.about["tags"].get("dagster/partition"),
                     tags=_kept_tags(run.about["tags"]),
@@ -243,8 +246,6 @@ def _summarize(console: Console, told: Told) -> None:
     console.print(table)
     totals: Counter[str] = sum(told.counts.values(), Counter())
     console.print("  this replay       " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
-    if told.collectors:
-        console.print(f"[yellow]! {told.collectors} collectors of a running session cannot be repeated[/]")
     if told.missing:
         console.print(f"[yellow]! {len(told.missing)} questions have no kept answer[/]; nothing of them was touched:")
         for upstream, path, _ in list(told.missing)[:NAMED]:

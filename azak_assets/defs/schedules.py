@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.disclosures.sensors import disclosures_collector, disclosures_job
 from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.market.flows import flows_are_out
 from azak_assets.defs.market.sensors import intraday_collector, intraday_job
@@ -61,7 +62,6 @@ news_job = dg.define_asset_job(
     TEXT | dg.AssetSelection.groups("retrieval", "forecasts") - REFERENCE,
     description="News of a session, what it is about, its vectors, and a forecast of every new match.",
 )
-disclosures_job = dg.define_asset_job("disclosures", FILINGS, description="DART filings of a session.")
 close_job = dg.define_asset_job(
     "after_close",
     AFTER_CLOSE | TEXT | FILINGS,
@@ -150,19 +150,6 @@ def news_feed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         partition_key=session.day.isoformat(),
         tags={SEARCHED_TIERS_TAG: tiers},
     )
-
-
-@dg.schedule(
-    job=disclosures_job,
-    cron_schedule="*/5 * * * *",
-    execution_timezone=KST,
-    default_status=RUNNING_WHEN_LIVE,
-    description="Every five minutes, around the clock.",
-)
-def disclosures_feed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Collect into the session that the instant belongs to."""
-    now, session = _session_now(context)
-    return dg.RunRequest(run_key=f"disclosures {now:%Y-%m-%dT%H:%M}", partition_key=session.day.isoformat())
 
 
 def _settled(now: datetime) -> list[krx.Session]:
@@ -391,7 +378,6 @@ def sunday_ratios(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.S
 
 SCHEDULES = [
     news_feed,
-    disclosures_feed,
     after_close,
     after_close_flows,
     evening,
@@ -401,4 +387,4 @@ SCHEDULES = [
     sunday_products,
     sunday_ratios,
 ]
-SENSORS = [intraday_collector, source_health_watch]
+SENSORS = [disclosures_collector, intraday_collector, source_health_watch]

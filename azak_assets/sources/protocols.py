@@ -111,6 +111,8 @@ class Question:
     """Path and query."""
     headers: tuple[tuple[str, str], ...] = ()
     """The request's headers that change the answer, sorted by name."""
+    timeless: str = ""
+    """`path` without what only tells when it was asked, where that is another text."""
 
 
 class Stored(Protocol):

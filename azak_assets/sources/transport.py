@@ -68,6 +68,8 @@ PATIENCE_S = 90.0
 
 QUESTION_HEADERS = frozenset({"tr_id", "tr_cont"})
 """Request headers that ask for something else. All others stay out of what is kept: some hold credentials."""
+CLOCK_PARAMETERS = frozenset({"FID_INPUT_HOUR_1"})
+"""Query parameters that hold the time of asking, to the second: nobody asks the same question twice with them."""
 ANSWER_HEADERS = frozenset({"content-type", "etag", "last-modified", "retry-after", "tr_cont"})
 """Answer headers that a client reads, or that tell how to read the body."""
 
@@ -348,7 +350,10 @@ class Transport:
         kept = [(name, value) for name, value in sorted(params.items()) if name.lower() not in SECRET_PARAMETERS]
         about = sorted((n.lower(), v) for n, v in headers.items() if n.lower() in QUESTION_HEADERS)
         query = f"?{urlencode(kept)}" if kept else ""
-        return Question(self.name, path + query, tuple(about))
+        timeless = [(name, value) for name, value in kept if name not in CLOCK_PARAMETERS]
+        return Question(
+            self.name, path + query, tuple(about), f"{path}?{urlencode(timeless)}" if timeless != kept else ""
+        )
 
     def _keep(self, ledger: Ledger, question: Question, answer: Answer, token: str) -> None:
         secrets = [secret for secret in (*self._secrets, token) if len(secret) >= SHORTEST_SECRET]

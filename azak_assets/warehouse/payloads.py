@@ -17,6 +17,7 @@ that was not kept is still loaded.
 
 from __future__ import annotations
 
+import bisect
 import gzip
 import hashlib
 import json
@@ -25,7 +26,7 @@ import re
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from io import FileIO
@@ -53,18 +54,12 @@ class Question(Protocol):
     @property
     def headers(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
 
+    @property
+    def timeless(self) -> str: ...  # noqa: D102
+
 
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
 """A question, as a key: upstream, path, headers."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """An answer out of the files; as `sources.protocols.Stored` says."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +81,8 @@ class KeptRun:
     about: dict[str, Any]
     answers: dict[Key, Kept] = field(default_factory=dict)
     """The newest answer to each question."""
+    in_turn: dict[Key, list[Kept]] = field(default_factory=dict)
+    """All answers to each question, whatever the clock said in it, in the order in which they came."""
 
 
 def folder_of(home: Path, world: str) -> Path:
@@ -144,6 +141,7 @@ class PayloadWriter:
                 "upstream": question.upstream,
                 "path": question.path,
                 "asked_with": dict(question.headers),
+                **({"timeless": question.timeless} if question.timeless else {}),
                 "status": status,
                 "headers": dict(headers),
                 "sha256": digest,
@@ -241,6 +239,7 @@ def _read_index(index: Path, found: dict[str, KeptRun]) -> None:
     run = found.setdefault(head["run_id"], KeptRun(head["run_id"], began_at, head["about"]))
     for line in lines:
         key = (line["upstream"], line["path"], tuple(sorted(line["asked_with"].items())))
+        timeless = (key[0], line.get("timeless", key[1]), key[2])
         kept = Kept(
             datetime.fromisoformat(line["at"]),
             line["status"],
@@ -249,6 +248,7 @@ def _read_index(index: Path, found: dict[str, KeptRun]) -> None:
         )
         if key not in run.answers or run.answers[key].at <= kept.at:
             run.answers[key] = kept
+        bisect.insort(run.in_turn.setdefault(timeless, []), kept, key=lambda one: one.at)
 
 
 def _lines(index: Path) -> Iterator[dict[str, Any]]:
@@ -269,47 +269,3 @@ def read_body(kept: Kept) -> bytes | None:
     except (OSError, EOFError, zlib.error):  # gzip.BadGzipFile is an OSError
         return None
     return body if hashlib.sha256(body).hexdigest() == kept.body.name.removesuffix(".gz") else None
-
-
-class StoredAnswers:
-    """The answers of a run, instead of the upstreams; implements `sources.Ledger`, and asks nobody.
-
-    The run's own answers first, then the newest of all the runs that are replayed. `missing` collects the questions
-    that have none.
-    """
-
-    is_replay = True
-
-    def __init__(self, run: KeptRun, others: Sequence[KeptRun]) -> None:
-        self._own = run.answers
-        self._others = others
-        self.missing: dict[Key, None] = {}
-
-    def acquire(self, name: str, per_second: float) -> None:
-        """Nothing to wait for."""
-
-    def stored(self, question: Question) -> StoredAnswer | None:
-        """The kept answer to a question."""
-        key = (question.upstream, question.path, question.headers)
-        own = self._own.get(key)
-        candidates = [own] if own else []
-        others = [run.answers[key] for run in self._others if key in run.answers]
-        candidates += sorted(others, key=lambda kept: kept.at, reverse=True)
-        for kept in candidates:
-            body = read_body(kept)
-            if body is not None:
-                return StoredAnswer(kept.status, kept.headers, body)
-        self.missing[key] = None
-        return None
-
-    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """It is kept already."""
-
-    def succeeded(self, upstream: str, *, per_day: int | None) -> None:
-        """Nobody was asked."""
-
-    def failed(self, upstream: str, **told: Any) -> None:
-        """Nobody was asked."""
-
-    def close(self) -> None:
-        """Nothing is open."""

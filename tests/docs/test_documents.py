@@ -13,7 +13,7 @@ from psycopg import sql
 
 from azak_assets.cli import app
 from azak_assets.cli.documents import FILES, build_marts
-from azak_assets.defs.schedules import SCHEDULES
+from azak_assets.defs.schedules import SCHEDULES, SENSORS
 from azak_assets.settings import REPOSITORY
 from azak_assets.sources import failures
 from azak_assets.warehouse import catalogue, database, server
@@ -183,6 +183,12 @@ def test_the_runbook_tells_every_schedule_with_its_tick() -> None:
     section = OPERATIONS.read_text(encoding="utf-8").split("## What runs when")[1].split("\n## ")[0]
     told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)`", section, flags=re.MULTILINE))
     assert told == {schedule.name: schedule.cron_schedule for schedule in SCHEDULES}
+
+
+def test_the_runbook_tells_every_sensor() -> None:
+    text = OPERATIONS.read_text(encoding="utf-8")
+    for sensor in SENSORS:
+        assert f"`{sensor.name}`" in text, sensor.name
 
 
 def test_the_runbook_tells_every_failure_with_its_action() -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,13 +20,17 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from azak_assets import krx
+from azak_assets.defs import collectors
 from azak_assets.defs.market import collector, intraday
 from azak_assets.resources import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.kis.client import KisClient
+from azak_assets.sources.opendart import OpenDartClient
 from azak_assets.sources.protocols import Token
 from azak_assets.warehouse import database
+from azak_assets.warehouse.health import SourceLedger
+from azak_assets.warehouse.payloads import PayloadWriter
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -124,7 +127,7 @@ class Exchange:
                 instance=instance,
                 selection=keys,
                 partition_key=None if last else first,
-                tags={**(intraday.LOOP_TAG if loops else {}), **(ranged if last else {})},
+                tags={**(collectors.LOOP_TAG if loops else {}), **(ranged if last else {})},
                 resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
                 raise_on_error=False,
             )
@@ -171,24 +174,41 @@ def stocks_of(warehouse: Warehouse, world: SeededWorld, codes: Sequence[str], no
 
 @contextmanager
 def exchange(
-    patch: Any, engine: sa.Engine, now: str, codes: Sequence[str], world: SeededWorld | None = None, **answers: Any
+    patch: Any,
+    engine: sa.Engine,
+    now: str,
+    codes: Sequence[str],
+    world: SeededWorld | None = None,
+    *,
+    kept: Callable[[Clock], PayloadWriter] | None = None,
+    **answers: Any,
 ) -> Iterator[Exchange]:
-    """Open an exchange at an instant. ``answers``: what the app is made of besides, for a server that behaves oddly."""
+    """Open an exchange at an instant.
+
+    ``kept``: makes what keeps the answers. ``answers``: what the app is made of besides, for a server that behaves
+    oddly.
+    """
     clock, budget = Clock(at(now)), FreeBudget()
     world = world or SeededWorld(1)
     with ExitStack() as stack:
         app = create_app(world, clock=clock.of_a_request, limits=UNLIMITED, **answers)
         url = stack.enter_context(start_in_thread(app))
         settings = Settings(azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("a-secret"))
+        ledger = SourceLedger(engine, budget, kept(clock) if kept else None)
+        stack.callback(ledger.close)
         upstreams = Upstreams(settings, World("live", frozenset(world.feeds)), engine)
         upstreams.__dict__["kis"] = KisClient(
             base_url=f"{url}/kis", master_base_url=url, app_key="a-key", app_secret="a-secret",
-            tokens=OneToken(), budget=budget, per_second=10_000, now=clock, sleep=lambda _: None,
+            tokens=OneToken(), budget=ledger, per_second=10_000, now=clock, sleep=lambda _: None,
+        )  # fmt: skip
+        upstreams.__dict__["opendart"] = OpenDartClient(
+            f"{url}/opendart/api", api_key="a-key-of-forty-characters", budget=ledger, per_second=10_000,
+            sleep=lambda _: None,
         )  # fmt: skip
         stack.callback(upstreams.close)
 
         patch.setattr(Upstreams, "now", lambda _: clock.now)
-        patch.setattr(intraday, "time", types.SimpleNamespace(sleep=clock.sleep))
+        patch.setattr(Upstreams, "sleep", lambda _, seconds: clock.sleep(seconds))
         opened = Exchange(clock, engine, upstreams, codes, world, budget)
         if codes:
             stocks_of(opened.warehouse, world, codes, clock.now)

@@ -67,11 +67,10 @@ def tick(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> T
         ("2027-01-04 09:30", "2027-01-04"),  # the year's first session, before it opens at 10:00
     ],
 )
-@pytest.mark.parametrize("feed", ["news", "disclosures"])
-def test_feeds_ask_for_the_session_the_instant_belongs_to(tick: Tick, feed: str, instant: str, partition: str) -> None:
-    asked, run_key = tick(f"{feed}_feed", instant)
+def test_news_are_asked_for_the_session_the_instant_belongs_to(tick: Tick, instant: str, partition: str) -> None:
+    asked, run_key = tick("news_feed", instant)
     assert asked == partition
-    assert run_key == f"{feed} {instant.replace(' ', 'T')}", "two ticks of one minute are one run"
+    assert run_key == f"news {instant.replace(' ', 'T')}", "two ticks of one minute are one run"
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,35 @@
 """The collector over real HTTP with a moved clock: what it has at each hour, and what a past session can be asked."""
 
+import dataclasses
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
+from rich.console import Console
 
 from azak_assets import krx
+from azak_assets.cli.replay_payloads import Told, replay_runs
+from azak_assets.defs.collectors import LOOP_TAG
 from azak_assets.defs.market import collector
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sandbox import kis as sandbox_kis
+from azak_assets.settings import Mode, Settings
+from azak_assets.sources.kis.client import KisClient
 from azak_assets.warehouse import database as warehouse_database
+from azak_assets.warehouse import payloads
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
-from tests.graph.intraday_world import Exchange, at, exchange
+from tests.graph.intraday_world import Exchange, at, exchange, stocks_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRIDAY, EXAM_DAY, LATE_OPEN = "2026-11-20", "2026-11-19", "2026-01-02"
@@ -427,3 +437,107 @@ def test_a_paper_account_collects_today_and_says_that_the_past_is_not_for_it(
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "EGW00213" in check.description
     assert found.rows("minute_bars") == kept, "what was collected stays"
+
+
+def test_a_short_answer_about_a_past_session_takes_back_no_minute_that_was_collected(
+    open_at: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = open_at(f"{FRIDAY} 15:31:10")
+    assert found.run("minutes").success
+    before = found.rows("minute_bars")
+    told = KisClient.minute_bars
+
+    def cut_short(self: KisClient, code: str, day: date) -> Any:
+        batch = told(self, code, day)
+        return dataclasses.replace(batch, records=batch.records[: len(batch.records) // 2])
+
+    monkeypatch.setattr(KisClient, "minute_bars", cut_short)
+    found.clock.now = at("2026-11-23 07:30")
+    later = found.run("minutes", day=FRIDAY)
+    assert later.success, later.said
+    assert later.metadata["minute_bars"]["unchanged"] > 0
+    assert found.rows("minute_bars") == before
+
+
+# ---- once more from what was kept ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def half_an_hour(
+    definitions: dg.Definitions,
+    engine: sa.Engine,
+    seeded: SeededWorld,
+    followed: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Exchange, Path]]:
+    """A collector's half hour, and the folder of its answers."""
+    folder = payloads.folder_of(tmp_path, "live")
+    about = {"job": "intraday", "assets": None, "tags": {"dagster/partition": FRIDAY, **LOOP_TAG}, "feeds": None}
+
+    def writer(clock: Callable[[], datetime]) -> payloads.PayloadWriter:
+        return payloads.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
+
+    with exchange(monkeypatch, engine, f"{FRIDAY} 10:00:20", followed, seeded, kept=writer) as opened:
+        done = opened.run(loops=True)
+        assert done.success, done.said
+        yield opened, folder
+
+
+@pytest.fixture
+def replayed(
+    half_an_hour: tuple[Exchange, Path],
+    server_url: str,
+    migrated_template: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[], tuple[Told, Exchange]]]:
+    """Replays what is kept into an empty database that knows the stocks."""
+    found, folder = half_an_hour
+    day = date.fromisoformat(FRIDAY)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a replay asked an upstream")
+
+    with fresh_database(server_url, migrated_template) as url:
+        engine = warehouse_database.create_engine(url)
+
+        def replay() -> tuple[Told, Exchange]:
+            monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+            other = dataclasses.replace(found, engine=engine)
+            stocks_of(other.warehouse, found.world, found.codes, at(f"{FRIDAY} 10:00"))
+            console = Console(file=io.StringIO(), width=200)
+            settings = Settings(azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("b"))
+            return replay_runs(console, settings, engine, "live", payloads.runs(folder, day, day)), other
+
+        yield replay
+        engine.dispose()
+
+
+def test_a_collectors_half_hour_is_rebuilt_from_what_was_kept(
+    half_an_hour: tuple[Exchange, Path], replayed: Callable[[], tuple[Told, Exchange]]
+) -> None:
+    found, _ = half_an_hour
+    told, again = replayed()
+    assert told.outcome.failures == []
+    assert told.missing == {}
+    for table in TABLES:
+        assert again.rows(table) == found.rows(table), table
+    assert instants(again, "order_books") == ["10:00", "10:05", "10:10", "10:15", "10:20", "10:25", "10:30"]
+
+
+def test_of_a_collector_that_was_killed_what_it_had_is_rebuilt(
+    half_an_hour: tuple[Exchange, Path], replayed: Callable[[], tuple[Told, Exchange]]
+) -> None:
+    found, folder = half_an_hour
+    (index,) = folder.rglob("*.jsonl")
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(line for line in lines if '"at": "2026-11-20T10:1' not in line or "10:10" in line))
+    index.write_text("".join(line for line in index.read_text().splitlines(keepends=True) if "T10:2" not in line))
+    index.write_text("".join(line for line in index.read_text().splitlines(keepends=True) if "T10:3" not in line))
+    told, again = replayed()
+    assert told.outcome.failures == []
+    assert told.missing == {}
+    assert instants(again, "quote_snapshots") == ["10:00", "10:05", "10:10"]
+    before = [row for row in found.rows("quote_snapshots") if row in again.rows("quote_snapshots")]
+    assert before == again.rows("quote_snapshots")
+    assert max(instants(again, "minute_bars", "ts")) == "10:09"

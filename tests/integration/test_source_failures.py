@@ -6,6 +6,7 @@ The upstreams are the sandbox over a small recorded folder, over real sockets; t
 import dataclasses
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +31,9 @@ from azak_assets.defs import failures
 from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
 from azak_assets.sandbox.replay import ReplayWorld
+from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.sandbox.world import Article, DailyBar
+from azak_assets.sandbox.world import Article, DailyBar, World
 from azak_assets.settings import Settings
 from azak_assets.sources import transport
 from azak_assets.warehouse import database as databases
@@ -78,7 +80,7 @@ def recorded(recorded_folder: Path) -> Correctable:
 
 
 @contextmanager
-def sandbox_process(recorded: Correctable, folder: Path, database: str) -> Iterator[str]:
+def sandbox_process(recorded: World, folder: Path, database: str) -> Iterator[str]:
     """The environment of a process in the sandbox's world; the sandbox's address."""
     with pytest.MonkeyPatch.context() as patch, start_in_thread(create_app(recorded)) as url:
         for name in [name for name in os.environ if name.startswith(("AZAK_", "KIS_", "OPENDART_", "NAVER_"))]:
@@ -273,6 +275,27 @@ def test_doctor_asks_each_source_and_says_what_it_learnt(home: str) -> None:
     assert "naver     the keys are good; 0 articles about 증시" in said
     assert "mk        the feed has 1 items, the newest of '가온누리전자 오전 강세'" in said
     assert "opendart: 1 calls today of 20000" in said
+    assert "- krx       not recorded in this world" in said
+
+
+def test_doctor_asks_the_exchange_and_reddit_where_there_are_any(tmp_path: Path, database: str) -> None:
+    with sandbox_process(SeededWorld(1), tmp_path / "home", database):
+        passed, said = doctor()
+    assert passed, said
+    assert re.search(r"✓ krx       the key is good; [1-9]\d* issues of KONEX on 20", said)
+    assert re.search(r"✓ reddit    the application is good; \d+ posts of r/", said)
+
+
+def test_doctor_says_that_a_feed_has_not_changed_since_its_items_were_stored(make, home: str) -> None:
+    assert make(*REFERENCE).success
+    assert make(["raw", "news_articles"], ["raw", "news_sightings"], tags=current_session()).success
+    passed, said = doctor()
+    assert passed, said
+    assert "mk        the feed has not changed since its items were last stored" in said
+
+
+def current_session() -> dict[str, str]:
+    return {"dagster/partition": str(krx.session_on_or_after(datetime.now(krx.KST).date()).day)}
 
 
 @pytest.mark.parametrize(

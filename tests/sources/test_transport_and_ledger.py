@@ -19,9 +19,10 @@ from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.transport import ATTEMPTS, Answer, Transport
 from azak_assets.warehouse import database as databases
 from azak_assets.warehouse import health, payloads
+from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
 from azak_assets.warehouse.health import SourceHealth, SourceLedger
 from azak_assets.warehouse.limits import PostgresBudget
-from azak_assets.warehouse.payloads import PayloadWriter, StoredAnswers
+from azak_assets.warehouse.payloads import PayloadWriter
 
 SECRET = "a-very-secret-key"
 FAST = 1000.0
@@ -257,7 +258,7 @@ def test_a_replay_asks_nobody_and_names_what_is_not_kept(make, serve, tmp_path: 
     server: LocalServer = serve(lambda request: Reply(f"answer to {request.path}".encode()))
     make(server.url, tmp_path).ask(read, "/list", params={"page": "1", "token": SECRET})
     (run,) = payloads.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
-    answers = StoredAnswers(run, [])
+    answers = StoredAnswers(run, [], ReplayClock(run.began_at))
     again = Transport("upstream", "http://nobody.invalid", budget=answers, per_second=1, secrets=("another",))
     assert again.ask(read, "/list", params={"page": "1", "token": "another"}) == "answer to /list"
     with pytest.raises(NotKept, match=r"no answer to /list\?page=2 is kept"):
@@ -273,7 +274,11 @@ def test_a_kept_failure_fails_again_at_once(make, serve, tmp_path: Path) -> None
     (run,) = payloads.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
     slept: list[float] = []
     again = Transport(
-        "upstream", "http://nobody.invalid", budget=StoredAnswers(run, []), per_second=1, sleep=slept.append
+        "upstream",
+        "http://nobody.invalid",
+        budget=StoredAnswers(run, [], ReplayClock(run.began_at)),
+        per_second=1,
+        sleep=slept.append,
     )
     with pytest.raises(Unavailable, match="HTTP 503: down"):
         again.ask(read, "/")

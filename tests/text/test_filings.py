@@ -63,5 +63,14 @@ def test_a_filing_that_is_no_correction_points_nowhere_even_when_its_name_repeat
     assert amended(new, stored) == [None]
 
 
+def test_a_stored_filing_that_dart_has_renamed_counts_under_its_new_name() -> None:
+    stored = filings(("20261113000001", "00000001", "분기보고서 (2026.06)", FRIDAY, None))
+    again = filings(
+        ("20261113000001", "00000001", "[기재정정]분기보고서 (2026.09)", FRIDAY, "기재정정"),
+        ("20261116000009", "00000001", "[기재정정]분기보고서 (2026.09)", MONDAY, "기재정정"),
+    )
+    assert amended(again, stored) == [None, "20261113000001"]
+
+
 def test_no_filings_give_no_answers() -> None:
     assert amended(NONE, NONE) == []

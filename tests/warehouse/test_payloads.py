@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,7 +18,8 @@ import pytest
 
 from azak_assets import krx
 from azak_assets.warehouse import payloads
-from azak_assets.warehouse.payloads import PayloadWriter, StoredAnswers, folder_of, read_body, runs, worlds
+from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
+from azak_assets.warehouse.payloads import KeptRun, PayloadWriter, folder_of, read_body, runs, worlds
 
 TODAY = date(2026, 11, 26)
 
@@ -27,6 +29,11 @@ class Asked:
     upstream: str = "kis"
     path: str = "/quotes?code=005930"
     headers: tuple[tuple[str, str], ...] = (("tr_id", "FHKST03010100"),)
+    timeless: str = ""
+
+
+def answers(run: KeptRun, others: Sequence[KeptRun] = ()) -> StoredAnswers:
+    return StoredAnswers(run, others, ReplayClock(run.began_at))
 
 
 def writer(folder: Path, run_id: str = "a-run", *, day: date = TODAY, hour: int = 10, keep_days: int = 30):
@@ -45,14 +52,14 @@ def test_an_answer_is_found_again_by_its_question(tmp_path: Path) -> None:
     keep(tmp_path, "삼성전자".encode())
     (run,) = runs(tmp_path, TODAY, TODAY)
     assert (run.run_id, run.about["job"]) == ("a-run", "news")
-    stored = StoredAnswers(run, []).stored(Asked())
+    stored = answers(run).stored(Asked())
     assert stored is not None
     assert (stored.status, stored.body) == (200, "삼성전자".encode())
     assert stored.headers == {"content-type": "application/json"}
     for other in (Asked(path="/quotes?code=000660"), Asked(upstream="mk"), Asked(headers=())):
-        answers = StoredAnswers(run, [])
-        assert answers.stored(other) is None
-        assert list(answers.missing) == [(other.upstream, other.path, other.headers)]
+        of_nothing = answers(run)
+        assert of_nothing.stored(other) is None
+        assert list(of_nothing.missing) == [(other.upstream, other.path, other.headers)]
 
 
 def test_the_same_body_is_kept_once_a_day(tmp_path: Path) -> None:
@@ -69,9 +76,9 @@ def test_a_run_s_own_answer_comes_before_a_newer_one_of_another(tmp_path: Path) 
     keep(tmp_path, b"at eleven", run_id="second", hour=11)
     keep(tmp_path, b"only there", Asked(path="/else"), run_id="third", hour=12)
     first, *_ = found = runs(tmp_path, TODAY, TODAY)
-    told = [StoredAnswers(run, found).stored(Asked()) for run in found]
+    told = [answers(run, found).stored(Asked()) for run in found]
     assert [stored and stored.body for stored in told] == [b"at ten", b"at eleven", b"at eleven"]
-    assert StoredAnswers(first, found).stored(Asked(path="/else")) is not None
+    assert answers(first, found).stored(Asked(path="/else")) is not None
 
 
 def test_of_two_answers_to_one_question_in_a_run_the_last_counts(tmp_path: Path) -> None:
@@ -80,7 +87,7 @@ def test_of_two_answers_to_one_question_in_a_run_the_last_counts(tmp_path: Path)
     one.keep(Asked(), 200, {}, b"fine")
     one.close()
     (run,) = runs(tmp_path, TODAY, TODAY)
-    stored = StoredAnswers(run, []).stored(Asked())
+    stored = answers(run).stored(Asked())
     assert stored is not None
     assert (stored.status, stored.body) == (200, b"fine")
 
@@ -100,7 +107,7 @@ def test_a_body_that_is_not_what_its_name_says_is_not_kept(tmp_path: Path, damag
     (body,) = tmp_path.rglob("*.gz")
     body.write_bytes(damage(body.read_bytes()))
     (run,) = runs(tmp_path, TODAY, TODAY)
-    assert StoredAnswers(run, []).stored(Asked()) is None
+    assert answers(run).stored(Asked()) is None
 
 
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -183,12 +190,12 @@ def test_threads_that_keep_the_same_body_leave_one_whole_file(tmp_path: Path) ->
 WRITES_UNTIL_KILLED = """
 import os, sys, types
 from pathlib import Path
-from azak_assets.warehouse.payloads import PayloadWriter
+from azak_assets.warehouse.payloads import KeptRun, PayloadWriter
 one = PayloadWriter(Path(sys.argv[1]), run_id=sys.argv[2], about={}, keep_days=30)
 print("writing", flush=True)
 number = 0
 while True:
-    asked = types.SimpleNamespace(upstream="kis", path=f"/{number}", headers=())
+    asked = types.SimpleNamespace(upstream="kis", path=f"/{number}", headers=(), timeless='')
     one.keep(asked, 200, {}, (f"{number} ".encode() + os.urandom(60_000)))
     number += 1
 """

@@ -1,7 +1,7 @@
 """The collector of a running session: quotes and books at every five-minute mark, the minutes as they end.
 
-Belongs here: what is due when, in which order, and loading as it goes; the clock and the sleep are handed in. Does not
-belong here: Dagster (`intraday`), what an answer means and what proves a hole (`sources.kis`).
+Belongs here: what is due when, and loading as it goes; the clock is handed in. Does not belong here: the loop
+(`defs.collectors`), Dagster (`intraday`), what an answer means and what proves a hole (`sources.kis`).
 
 One thread of feeds: whichever is most overdue goes next. Within a round many stocks are asked at once, inside the
 budget that all processes share, the most wanted stocks first; every few answers are loaded, so that a collector that is
@@ -9,15 +9,15 @@ killed loses none of them. One that starts in its place reads from the tables wh
 stocks that lack it, and the minutes are asked back to the newest stored one.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.defs.collectors import HALF_HOUR
 from azak_assets.defs.market.assets import Collected, frame_of
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, SourceFailure
@@ -31,7 +31,6 @@ EVERY = timedelta(minutes=5)
 MINUTE = timedelta(minutes=1)
 SETTLE = timedelta(seconds=5)
 """So long after its end a minute is asked for: its last trades are booked by then, and no second version follows."""
-HALF_HOUR = timedelta(minutes=30)
 LAST_STRETCH = timedelta(minutes=5)
 """A half hour that would end so shortly before the session's last minute goes on to it."""
 LOADED_AT_ONCE = 50
@@ -51,16 +50,6 @@ def marks_until(session: krx.Session, now: datetime) -> int:
 def ends_at(session: krx.Session) -> datetime:
     """When there is nothing more to collect: the minute of the closing auction has ended and was asked for."""
     return session.close_at + 2 * MINUTE
-
-
-class Feed(Protocol):
-    """Something to ask again and again."""
-
-    def due_at(self, now: datetime) -> datetime | None:
-        """When its next round is due, which may have passed; None when there is none left."""
-
-    def round(self, now: datetime) -> None:
-        """Ask and load. Raises `SourceFailure` where the upstream refuses everybody or is down."""
 
 
 class Loads:
@@ -278,48 +267,6 @@ class Minutes:
             values["turnover_krw"] = None if pd.isna(turnover) else int(turnover)
             bars.setdefault(values["stock_code"], []).append(MinuteBar(**values))
         return {code: SessionMinutes([], [], 0, "", bars=known) for code, known in bars.items()}
-
-
-def run(
-    feeds: Sequence[Feed],
-    *,
-    until: datetime,
-    now: Callable[[], datetime],
-    sleep: Callable[[float], None],
-    log: logging.Logger,
-) -> None:
-    """Ask whichever feed is most overdue, again and again, until nothing is due before ``until``.
-
-    An upstream that is down or slow ends a round, not the collector: the next round asks for what is missing.
-
-    Raises:
-        SourceFailure: it refuses us altogether (`stop`), or no round of any feed came through.
-    """
-    came_through, last_failure = False, None
-    while True:
-        waiting = [(at, position) for position, feed in enumerate(feeds) if (at := feed.due_at(now())) is not None]
-        if not waiting or min(waiting)[0] >= until:
-            break
-        at, position = min(waiting)
-        if (wait := (at - now()).total_seconds()) > 0:
-            sleep(wait)
-        try:
-            feeds[position].round(now())
-        except SourceFailure as failure:
-            if failure.action == "stop":
-                raise
-            log.warning("a round was cut short: %s", failure)
-            last_failure = failure
-        else:
-            came_through = True
-    if last_failure is not None and not came_through:
-        raise last_failure
-
-
-def once(feeds: Sequence[Feed], now: Callable[[], datetime]) -> None:
-    """One round of each feed. Raises `SourceFailure` where one could not be made."""
-    for feed in feeds:
-        feed.round(now())
 
 
 def half_hour(session: krx.Session, began: datetime) -> datetime:

@@ -3,10 +3,9 @@
 Belongs here: one step for the three, because one process collects them in turns (DESIGN, decision 13). In the job
 `intraday` it loops for half an hour and `intraday_collector` starts the next one; in any other run it makes one round,
 asks the past service for the minutes of past sessions, and says of past quotes and books that nobody gives them. Does
-not belong here: the loop and what is due when (`collector`).
+not belong here: what is due when (`collector`), the loop (`defs.collectors`).
 """
 
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.defs import collectors
 from azak_assets.defs.failures import as_dagster, silent
 from azak_assets.defs.market import collector
 from azak_assets.defs.market.assets import (
@@ -40,8 +40,6 @@ from azak_assets.warehouse.warehouse import Warehouse
 QUOTES, BOOKS, MINUTES = (dg.AssetKey(["raw", name]) for name in ("quote_snapshots", "order_books", "minute_bars"))
 FEEDS = {QUOTES: "quotes", BOOKS: "order_books", MINUTES: "minute_bars"}
 """What a world calls them."""
-LOOP_TAG = {"azak/collector": "half hour"}
-"""Carried by the job that collects for half an hour; any other run makes one round."""
 ALONE = "intraday collector"
 PLOTTED_STOCKS = 3
 SURELY_KEPT = timedelta(days=350)
@@ -237,11 +235,11 @@ def _today(
             return told
         feeds = _feeds(upstreams, can_be_asked, now, warehouse=warehouse, session=session, codes=codes)
         try:
-            if LOOP_TAG.items() <= context.run.tags.items():
+            if collectors.is_collector(context.run):
                 until = collector.half_hour(session, now())
-                collector.run(list(feeds.values()), until=until, now=now, sleep=time.sleep, log=context.log)
+                collectors.run(list(feeds.values()), until=until, now=now, sleep=upstreams.sleep, log=context.log)
             else:
-                collector.once(list(feeds.values()), now)
+                collectors.once(list(feeds.values()), now)
         except SourceFailure as failure:
             raise as_dagster(failure, f"today's session, {session.day}") from failure
     for key, feed in feeds.items():

@@ -1,4 +1,4 @@
-"""What keeps a collector alive: while a session runs there is one, and never two; one that died is replaced."""
+"""What keeps the collectors alive: while one is wanted there is one, and never two; one that died is replaced."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -9,22 +9,25 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.test_utils import create_run_for_test, freeze_time
 
+from azak_assets.defs.collectors import LOOP_TAG
 from tests.graph.intraday_world import at
 
-Look = Callable[[str], str]
+Look = Callable[..., str]
 FRIDAY = "2026-11-20"
 
 
 def stop(monkeypatch: pytest.MonkeyPatch, now: str) -> None:
-    """Stop the clock that the sensor looks at; Dagster's own is stopped by `freeze_time`."""
-    import azak_assets.defs.market.sensors as sensors  # noqa: PLC0415 - the definitions come first
+    """Stop the clock that the sensors look at; Dagster's own is stopped by `freeze_time`."""
+    from azak_assets.defs.disclosures import sensors as filings  # noqa: PLC0415 - the definitions come first
+    from azak_assets.defs.market import sensors as session  # noqa: PLC0415
 
     class Stopped(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:
             return at(now).astimezone(tz)
 
-    monkeypatch.setattr(sensors, "datetime", Stopped)
+    for sensors in (filings, session):
+        monkeypatch.setattr(sensors, "datetime", Stopped)
 
 
 @pytest.fixture
@@ -39,11 +42,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def look(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Look:
     """`look("2026-11-20 10:00")`: the partition that a look at that instant asks for, or why it asks for none."""
 
-    def evaluate(now: str) -> str:
+    def evaluate(now: str, sensor: str = "intraday_collector") -> str:
         stop(monkeypatch, now)
         with freeze_time(at(now)):
             context = dg.build_sensor_context(instance=instance, repository_def=repository)
-            done = repository.get_sensor_def("intraday_collector").evaluate_tick(context)
+            done = repository.get_sensor_def(sensor).evaluate_tick(context)
         if done.skip_message is not None:
             return done.skip_message
         (request,) = done.run_requests
@@ -57,9 +60,10 @@ def look(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance, monk
 def collector(instance: dg.DagsterInstance) -> Callable[..., dg.DagsterRun]:
     """`collector("2026-11-20 10:00", dg.DagsterRunStatus.STARTED)`: a run of the job that was made at that instant."""
 
-    def make(made: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    def make(made: str, status: dg.DagsterRunStatus, job: str = "intraday") -> dg.DagsterRun:
         with freeze_time(at(made)):
-            run = create_run_for_test(instance, job_name="intraday", tags={"dagster/partition": FRIDAY}, status=status)
+            tags = {"dagster/partition": FRIDAY, **LOOP_TAG}
+            run = create_run_for_test(instance, job_name=job, tags=tags, status=status)
             if status is dg.DagsterRunStatus.STARTED:
                 event = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
                 instance.report_dagster_event(event, run.run_id)
@@ -143,7 +147,42 @@ def test_a_killed_one_is_replaced_after_a_minute_and_one_that_fails_again_and_ag
     assert look(f"{now:%Y-%m-%d} {now.hour}:{now.minute + 1}:00") == FRIDAY, "a success forgives what was before it"
 
 
-def test_a_collector_is_not_retried_by_dagster_too_and_loops(repository: dg.RepositoryDefinition) -> None:
-    tags = repository.get_job("intraday").tags
+@pytest.mark.parametrize(
+    ("now", "partition"),
+    [
+        (f"{FRIDAY} 03:00:00", FRIDAY),
+        (f"{FRIDAY} 12:34:56", FRIDAY),
+        (f"{FRIDAY} 23:59:59", FRIDAY),
+        ("2026-11-21 00:00:00", "2026-11-23"),  # a Saturday
+        ("2026-09-24 00:00:00", "2026-09-28"),  # Chuseok
+        ("2026-12-31 10:00:00", "2027-01-04"),  # the year's closing day
+    ],
+)
+def test_filings_are_collected_around_the_clock_into_the_session_the_instant_belongs_to(
+    look: Look, now: str, partition: str
+) -> None:
+    assert look(now, "disclosures_collector") == partition
+
+
+def test_a_collector_of_filings_follows_another_and_a_dead_one_is_not_waited_for(
+    look: Look, collector: Callable[..., dg.DagsterRun]
+) -> None:
+    run = collector(f"{FRIDAY} 10:00", dg.DagsterRunStatus.STARTED, "disclosures")
+    assert look(f"{FRIDAY} 10:31", "disclosures_collector") == f"A collector is at work: {run.run_id}."
+    assert look(f"{FRIDAY} 10:37", "disclosures_collector") == FRIDAY
+    assert look("2026-11-21 00:00:30", "disclosures_collector") == "2026-11-23", "one may still end the day before"
+
+
+def test_a_session_s_filings_asked_for_by_somebody_else_are_no_collector(
+    look: Look, instance: dg.DagsterInstance
+) -> None:
+    tags = {"dagster/partition": FRIDAY}
+    create_run_for_test(instance, job_name="disclosures", tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert look(f"{FRIDAY} 10:00", "disclosures_collector") == FRIDAY
+
+
+@pytest.mark.parametrize("job", ["intraday", "disclosures"])
+def test_a_collector_is_not_retried_by_dagster_too_and_loops(repository: dg.RepositoryDefinition, job: str) -> None:
+    tags = repository.get_job(job).tags
     assert tags["dagster/max_retries"] == "0"
-    assert tags["azak/collector"] == "half hour"
+    assert LOOP_TAG.items() <= tags.items()

@@ -1,0 +1,157 @@
+"""The collector of filings over real HTTP with a moved clock: every five minutes to the end of the half hour."""
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+import sqlalchemy as sa
+from rich.console import Console
+
+from azak_assets.cli.replay_payloads import replay_runs
+from azak_assets.defs.collectors import LOOP_TAG
+from azak_assets.sandbox import SeededWorld
+from azak_assets.sources import transport
+from azak_assets.warehouse import payloads
+from tests.conftest import fresh_database
+from tests.graph.intraday_world import Clock, Done, Exchange, at, exchange
+
+FRIDAY = "2026-11-20"
+Open = Callable[[str], Exchange]
+
+
+@pytest.fixture
+def open_at(
+    definitions: dg.Definitions, engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Open]:
+    """`open_at("2026-11-20 09:00")`: DART at that instant, its answers kept."""
+    about = {"job": "disclosures", "assets": None, "tags": {"dagster/partition": FRIDAY, **LOOP_TAG}, "feeds": None}
+
+    def writer(clock: Clock) -> payloads.PayloadWriter:
+        folder = payloads.folder_of(tmp_path, "live")
+        return payloads.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
+
+    with ExitStack() as stack:
+        yield lambda now: stack.enter_context(exchange(monkeypatch, engine, now, [], SeededWorld(1), kept=writer))
+
+
+def collect(found: Exchange, partition: str = FRIDAY, *, loops: bool = True) -> Done:
+    """Materialize the filings of a session."""
+    from azak_assets.defs.disclosures.assets import disclosures  # noqa: PLC0415 - the definitions come first
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [disclosures],
+            instance=instance,
+            partition_key=partition,
+            tags=LOOP_TAG if loops else {},
+            resources={"warehouse": found.warehouse, "upstreams": found.upstreams},
+            raise_on_error=False,
+        )
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    said = [str(one.user_failure_data.description if one.user_failure_data else one.error) for one in failures]
+    made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+    metadata = {one.asset_key.path[-1]: {name: value.value for name, value in one.metadata.items()} for one in made}
+    return Done(result.success, " ".join(said), metadata, {})
+
+
+def received(found: Exchange, until: str) -> list[str]:
+    """The numbers of what DART has received on the Friday up to an instant."""
+    day = date.fromisoformat(FRIDAY)
+    return sorted(one.rcept_no for one in found.world.filings(day, day, at(until)))
+
+
+def stored(found: Exchange) -> list[str]:
+    query = f"select rcept_no from raw.disclosures where rcept_dt = '{FRIDAY}' order by 1"
+    return [number for (number,) in found.query(query)]
+
+
+def test_what_arrives_within_the_half_hour_is_there_when_the_next_one_begins(open_at: Open) -> None:
+    found = open_at(f"{FRIDAY} 16:31:40")
+    assert received(found, f"{FRIDAY} 16:31:40") != received(found, f"{FRIDAY} 17:00"), "something arrives"
+    done = collect(found)
+    assert done.success, done.said
+    assert stored(found) == received(found, f"{FRIDAY} 17:00")
+    told = done.metadata["disclosures"]
+    assert told["rounds"] == 7, "at once, at 16:35, 16:40, … and 17:00"
+    assert told["inserted"] >= len(stored(found))
+    assert [round(pause) for pause in found.clock.slept] == [200, *[300] * 5]
+    assert found.clock.now == at(f"{FRIDAY} 17:00"), "the next one asks from here on"
+
+
+def test_the_half_hour_before_midnight_ends_with_the_day(open_at: Open) -> None:
+    found = open_at(f"{FRIDAY} 23:52:00")
+    done = collect(found)
+    assert done.success, done.said
+    assert found.clock.now == at("2026-11-21 00:00")
+    assert stored(found) == received(found, "2026-11-21 00:00")
+
+
+@pytest.mark.parametrize(("partition", "loops"), [("2026-11-18", True), (FRIDAY, False)])
+def test_a_session_that_is_over_and_a_run_that_is_no_collectors_are_asked_about_once(
+    open_at: Open, partition: str, loops: bool
+) -> None:
+    found = open_at(f"{FRIDAY} 16:31:40")
+    done = collect(found, partition, loops=loops)
+    assert done.success, done.said
+    assert done.metadata["disclosures"]["rounds"] == 1
+    assert found.clock.slept == []
+
+
+def test_dart_that_is_down_for_a_while_costs_nothing_that_the_next_round_does_not_bring(
+    open_at: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    found = open_at(f"{FRIDAY} 16:31:40")
+    honest = httpx.HTTPTransport.handle_request
+
+    def down(self: Any, request: httpx.Request) -> httpx.Response:
+        if at(f"{FRIDAY} 16:44") < found.clock.now < at(f"{FRIDAY} 16:52"):
+            return httpx.Response(503)
+        return honest(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", down)
+    done = collect(found)
+    assert done.success, done.said
+    assert done.metadata["disclosures"]["rounds"] == 5
+    assert stored(found) == received(found, f"{FRIDAY} 17:00")
+
+
+def test_a_key_that_dart_refuses_ends_it_with_what_to_do(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = open_at(f"{FRIDAY} 16:31:40")
+    monkeypatch.setitem(found.upstreams.opendart._key, "crtfc_key", "invalid")
+    done = collect(found)
+    assert not done.success
+    assert "OPENDART_API_KEY" in done.said
+    assert found.clock.slept == []
+
+
+def test_a_collectors_half_hour_is_rebuilt_from_what_was_kept(
+    open_at: Open, tmp_path: Path, server_url: str, migrated_template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = open_at(f"{FRIDAY} 16:31:40")
+    assert collect(found).success
+    known = "select rcept_no, report_nm, amends_rcept_no, trading_day from raw.disclosures order by 1"
+    before = found.query(known)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a replay asked an upstream")
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+    day = date.fromisoformat(FRIDAY)
+    with fresh_database(server_url, migrated_template) as url:
+        other = sa.create_engine(url)
+        try:
+            kept = payloads.runs(payloads.folder_of(tmp_path, "live"), day, day)
+            told = replay_runs(Console(file=io.StringIO()), found.upstreams.settings, other, "live", kept)
+            assert told.outcome.failures == []
+            assert told.missing == {}
+            assert dataclasses.replace(found, engine=other).query(known) == before
+        finally:
+            other.dispose()
