@@ -90,6 +90,7 @@ OF_THE_RUN = {
     "raw.broker_calendar": frozenset({"known_at"}),
     "raw.corp_codes": frozenset({"known_at"}),
     "raw.disclosures": frozenset({"first_seen_at"}),
+    "raw.article_bodies": frozenset({"known_at"}),
     # A measured duration, and the provider's own id and clock inside the stored answer.
     "ml.llm_calls": frozenset({"latency_ms", "response"}),
 }
