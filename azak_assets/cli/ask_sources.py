@@ -40,6 +40,10 @@ def _kis(upstreams: Upstreams) -> str:
     return f"the token is good; KOSPI closed at {bar.close:,.2f} on {bar.trade_date}"
 
 
+def _kis_master(upstreams: Upstreams) -> str:
+    return f"the files list {len(upstreams.kis.listed_stocks().records)} issues"
+
+
 def _opendart(upstreams: Upstreams) -> str:
     today = upstreams.now().date()
     return f"the key is good; {upstreams.opendart.filed_on(today)} filings on {today} so far"
@@ -76,6 +80,7 @@ def _rss(source: str) -> Callable[[Upstreams], str]:
 
 QUESTIONS = (
     Question("kis", "index_bars", _kis),
+    Question("kis-master", "master", _kis_master),
     Question("opendart", "disclosures", _opendart),
     Question("naver", "news", _naver),
     Question("hankyung", "rss", _rss("hankyung")),
@@ -129,7 +134,7 @@ def _ask_all(console: Console, settings: Settings, upstreams: Upstreams) -> bool
 
 def _answer(question: Question, upstreams: Upstreams) -> tuple[str, bool]:
     """The line about one upstream, and whether it is as it should be."""
-    name, began = f"{question.upstream:9}", time.monotonic()
+    name, began = f"{question.upstream:10}", time.monotonic()
     if not upstreams.world.records(question.feed):
         return f"[dim]- {name} not recorded in this world[/]", True
     try:

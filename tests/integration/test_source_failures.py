@@ -271,19 +271,20 @@ def doctor() -> tuple[bool, str]:
 def test_doctor_asks_each_source_and_says_what_it_learnt(home: str) -> None:
     passed, said = doctor()
     assert passed, said
-    assert "opendart  the key is good; 0 filings on " in said
-    assert "naver     the keys are good; 0 articles about 증시" in said
-    assert "mk        the feed has 1 items, the newest of '가온누리전자 오전 강세'" in said
+    assert "opendart   the key is good; 0 filings on " in said
+    assert "naver      the keys are good; 0 articles about 증시" in said
+    assert "mk         the feed has 1 items, the newest of '가온누리전자 오전 강세'" in said
     assert "opendart: 1 calls today of 20000" in said
-    assert "- krx       not recorded in this world" in said
+    assert f"kis-master the files list {len(COMPANIES)} issues" in said
+    assert "- krx        not recorded in this world" in said
 
 
 def test_doctor_asks_the_exchange_and_reddit_where_there_are_any(tmp_path: Path, database: str) -> None:
     with sandbox_process(SeededWorld(1), tmp_path / "home", database):
         passed, said = doctor()
     assert passed, said
-    assert re.search(r"✓ krx       the key is good; [1-9]\d* issues of KONEX on 20", said)
-    assert re.search(r"✓ reddit    the application is good; \d+ posts of r/", said)
+    assert re.search(r"✓ krx        the key is good; [1-9]\d* issues of KONEX on 20", said)
+    assert re.search(r"✓ reddit     the application is good; \d+ posts of r/", said)
 
 
 def test_doctor_says_that_a_feed_has_not_changed_since_its_items_were_stored(make, home: str) -> None:
@@ -291,7 +292,7 @@ def test_doctor_says_that_a_feed_has_not_changed_since_its_items_were_stored(mak
     assert make(["raw", "news_articles"], ["raw", "news_sightings"], tags=current_session()).success
     passed, said = doctor()
     assert passed, said
-    assert "mk        the feed has not changed since its items were last stored" in said
+    assert "mk         the feed has not changed since its items were last stored" in said
 
 
 def current_session() -> dict[str, str]:
@@ -301,11 +302,11 @@ def current_session() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("path", "kind", "told"),
     [
-        ("/naver", "401", "naver     Unauthorized: HTTP 401"),
-        ("/mk", "403", "mk        Blocked: HTTP 403"),
-        ("/opendart", "429", "opendart  RateLimited: status 020"),
-        ("/hankyung", "html", "hankyung  ContractChanged: no feed came"),
-        ("/opendart", "empty", "opendart  Unavailable: HTTP 200 with an empty body"),
+        ("/naver", "401", "naver      Unauthorized: HTTP 401"),
+        ("/mk", "403", "mk         Blocked: HTTP 403"),
+        ("/opendart", "429", "opendart   RateLimited: status 020"),
+        ("/hankyung", "html", "hankyung   ContractChanged: no feed came"),
+        ("/opendart", "empty", "opendart   Unavailable: HTTP 200 with an empty body"),
     ],
 )
 def test_doctor_says_each_failure_in_a_sentence_with_what_to_do(home: str, path: str, kind: str, told: str) -> None:
@@ -322,7 +323,7 @@ def test_doctor_says_that_a_source_is_unplugged(home: str, monkeypatch: pytest.M
     monkeypatch.setattr(Settings, "in_sandbox", _with_naver_at(nobody))
     passed, said = doctor()
     assert not passed
-    assert "✗ naver     Unavailable: ConnectError: " in said
+    assert "✗ naver      Unavailable: ConnectError: " in said
     assert "✓ hankyung" in said
 
 
