@@ -22,8 +22,7 @@ from azak_assets.warehouse import encode, frames, health
 from azak_assets.warehouse.changes import Change
 from azak_assets.warehouse.encode import FrameError
 from azak_assets.warehouse.scope import LoadResult, Scope
-from azak_assets.warehouse.tables import quarantine as quarantine_table
-from azak_assets.warehouse.tables import spec
+from azak_assets.warehouse.tables import rejected_records, spec
 from azak_assets.warehouse.transactions import Writer, transaction, writing
 
 __all__ = ["FrameError", "LoadResult", "Scope", "append", "load_partition", "quarantine", "refused_values"]
@@ -95,7 +94,7 @@ def append(bind: sa.Engine | sa.Connection, table: str, frame: pd.DataFrame, *, 
 
 
 def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, source: str, run_id: str) -> int:
-    """Keep refused records with their reasons in `ops.quarantine`; return how many were not known there yet.
+    """Keep refused records with their reasons in `ops.rejected_records`; return how many were not known there yet.
 
     A reject is a mapping or a dataclass with `record` (text, or JSON-able), `field`, `value` and `reason`.
     """
@@ -115,7 +114,7 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
         rows[reject_id] = {"reject_id": reject_id, **clean, "source": source, "run_id": run_id}
     if not rows:
         return 0
-    table = quarantine_table
+    table = rejected_records
     statement = (
         postgresql.insert(table)
         .values(observed_at=sa.func.clock_timestamp())
@@ -128,7 +127,7 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
 
 def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
     """The distinct values that were ever refused for this reason, in order; see `quarantine`."""
-    known = quarantine_table.c
+    known = rejected_records.c
     query = (
         sa.select(known.value).where(known.reason == reason, known.value.is_not(None)).distinct().order_by(known.value)
     )

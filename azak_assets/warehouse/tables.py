@@ -1044,8 +1044,8 @@ mart_changes = sa.Table(
     comment="What each dbt call changed in each mart that was there before; written by dbt with the mart",
 )
 
-quarantine = sa.Table(
-    "quarantine",
+rejected_records = sa.Table(
+    "rejected_records",
     metadata,
     sa.Column("reject_id", TEXT, primary_key=True, comment="sha256 of source, record, field, value and reason"),
     _col("record", TEXT, "The record as it came, shortened")(),

@@ -314,7 +314,7 @@ def test_cells_that_stay_empty_fail_the_session_after_the_others_landed(
     assert not done.success
     assert "no stock has any for 2026-11-20" in done.said
     assert run.query("select trade_date, count(*) from raw.investor_flows group by 1") == [(date(2026, 11, 19), STOCKS)]
-    assert run.query("select count(*) from ops.quarantine") == [(0,)]
+    assert run.query("select count(*) from ops.rejected_records") == [(0,)]
 
 
 def test_some_stocks_without_the_newest_session_are_a_warning_that_names_them(
@@ -349,7 +349,7 @@ def test_a_field_of_another_type_is_quarantined_by_name_and_the_rest_lands(
     assert done.success, done.said
     assert done.partitions["2026-11-20"]["rejected"] == 1
     assert run.query("select count(*) from raw.investor_flows") == [(2 * STOCKS - 1,)]
-    ((field, reason, source),) = run.query("select field, reason, source from ops.quarantine")
+    ((field, reason, source),) = run.query("select field, reason, source from ops.rejected_records")
     assert (field, reason) == ("frgn_ntby_qty", "is a JSON list, not a whole number")
     assert source == "sandbox seed:1: KIS FHKST01010900"
 
@@ -363,7 +363,7 @@ def test_when_every_row_is_refused_the_step_fails_and_names_the_first(
     assert not done.success
     assert "every row was refused, the first for orgn_shnu_vol='많음'" in done.said
     assert run.query("select count(*) from raw.investor_flows") == [(0,)]
-    assert run.query("select count(*) > 0 from ops.quarantine") == [(True,)]
+    assert run.query("select count(*) > 0 from ops.rejected_records") == [(True,)]
 
 
 def test_a_stock_listed_later_or_gone_before_is_not_asked_for(run: Run, codes: list[str]) -> None:
@@ -496,7 +496,7 @@ def test_breadth_that_no_day_proves_fails_on_its_own_evening(run: Run, monkeypat
     done = run(breadth.index_breadth, "2026-11-20")
     assert not done.success
     assert "KIS tells none of 2026-11-20" in done.said
-    assert run.query("select count(*) > 0 from ops.quarantine") == [(True,)]
+    assert run.query("select count(*) > 0 from ops.rejected_records") == [(True,)]
     assert run.query("select count(*) from raw.index_breadth") == [(0,)]
 
 

@@ -189,7 +189,7 @@ def test_numbers_as_words_are_put_aside_and_the_other_stocks_land(steps: Steps, 
     landed = steps.query("select count(distinct stock_code), count(*) from raw.daily_bars")
     assert landed == [(len(COMPANIES) - 3, EVERY_BAR - 3 * len(SESSIONS))]
     assert metadata["rejected"] >= 3 * len(SESSIONS)
-    put_aside = steps.query("select field, value, reason from ops.quarantine")
+    put_aside = steps.query("select field, value, reason from ops.rejected_records")
     assert len(put_aside) == metadata["rejected"]
     assert any("영" in (value or "") or "일" in (value or "") for _, value, _ in put_aside)
     assert all(reason for _, _, reason in put_aside)
@@ -266,7 +266,7 @@ def test_what_is_put_aside_names_its_world(steps: Steps, upstream: str) -> None:
     order(upstream, DAILY_BARS, "words", 1)
     steps.make(disclosures.disclosures)
     steps.make(market.daily_bars)
-    sources = {source for (source,) in steps.query("select distinct source from ops.quarantine")}
+    sources = {source for (source,) in steps.query("select distinct source from ops.rejected_records")}
     assert sources
     assert all(source.startswith("sandbox replay:") for source in sources), sources
 

@@ -188,7 +188,7 @@ def state(url: str) -> dict[str, str]:
             query = f"select count(*) || ' ' || md5(string_agg(md5({row}), '' order by md5({row}))) from raw.{table} t"
             digests[table] = str(connection.scalar(sa.text(query)))
         digests["rejects"] = str(
-            connection.scalar(sa.text("select count(*) || ' ' || min(reject_id) from ops.quarantine"))
+            connection.scalar(sa.text("select count(*) || ' ' || min(reject_id) from ops.rejected_records"))
         )
     engine.dispose()
     return digests

@@ -635,6 +635,8 @@ def test_refused_records_are_kept_once_with_their_reason(warehouse: Warehouse) -
     assert warehouse.quarantine([reject, reject, broken], source="kis") == 2
     assert warehouse.quarantine([reject], source="kis") == 0
     assert warehouse.quarantine([], source="kis") == 0
-    kept = rows(warehouse, "select record, field, value, reason, source, run_id from ops.quarantine order by field")
+    kept = rows(
+        warehouse, "select record, field, value, reason, source, run_id from ops.rejected_records order by field"
+    )
     assert kept[0] == ('{"stck_clpr": "칠만"}', "close", "칠만", "not a number", "kis", "run-1")
     assert len(kept) == 2

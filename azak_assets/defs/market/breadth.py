@@ -78,7 +78,7 @@ def index_breadth(
         warehouse.quarantine(gathered.rejects, source=source)
         if now.date() == newest.day:
             raise dg.Failure(
-                f"index breadth: KIS tells none of {newest.day}; what it told is in ops.quarantine. Materialize "
+                f"index breadth: KIS tells none of {newest.day}; what it told is in ops.rejected_records. Materialize "
                 "again before the next open: later it is lost.",
                 allow_retries=False,
             )

@@ -131,7 +131,7 @@ def land(
             first = gathered.rejects[0]
             raise dg.Failure(
                 f"{table}: every row was refused, the first for {first.field}={first.value!r}: {first.reason}. All of "
-                "them are in ops.quarantine.",
+                "them are in ops.rejected_records.",
                 allow_retries=False,
             )
         rejected = {"rejected": len(gathered.rejects)}
