@@ -94,25 +94,35 @@ def run(
 
 
 @app.command()
-def sandbox(
+def sandbox(  # noqa: PLR0917 - typer calls it by name
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8900,
     replay: Replay = None,
     seed: Seed = 1,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 inside a container.")] = "127.0.0.1",
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="Plan of faults (YAML) to rehearse failures with.", exists=True, dir_okay=False),
+    ] = None,
     until_input_closes: Annotated[bool, typer.Option("--until-input-closes", hidden=True)] = False,
 ) -> None:
     """Serve every upstream on 127.0.0.1: a seeded market, or recorded data with --replay.
 
-    Example: `azak sandbox --port 8900`, then `AZAK_SANDBOX_URL=http://127.0.0.1:8900 azak run …`.
+    Example: `azak sandbox --port 8900`, then `AZAK_SANDBOX_URL=http://127.0.0.1:8900 azak run …`. With `--faults
+    plan.yml` answers go wrong as planned, for a count or a time: `[{path: /opendart, kind: "500", times: 3}]`; the
+    runbook has more. `curl http://127.0.0.1:8900/sandbox/faults` tells what was met.
     """
-    from azak_assets.sandbox import serve  # noqa: PLC0415
+    from azak_assets.sandbox import PlanError, read_plan, serve  # noqa: PLC0415
 
     if until_input_closes:
         from azak_assets.cli.processes import end_when_input_closes  # noqa: PLC0415
 
         end_when_input_closes()
     try:
-        serve(host, port, replay, seed)
+        serve(host, port, replay, seed, read_plan(faults) if faults else [])
+    except PlanError as error:
+        from azak_assets.cli.environment import CannotStart  # noqa: PLC0415
+
+        raise CannotStart(str(error)) from error
     except OSError as error:
         from azak_assets.cli.environment import CannotStart  # noqa: PLC0415
 

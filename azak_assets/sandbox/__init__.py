@@ -3,10 +3,11 @@
 Independent of the clients it stands in for: it imports `krx` and nothing else of ours, so that one misreading of a
 contract cannot hide in both. What the data are lives in a world (`seeded`, `replay`); how they go over the wire lives
 in one module an upstream (`kis` with `kis_after_close` and `kis_company`, `krx_openapi`, `master`, `opendart`, `naver`,
-`rss`, `pages`, `reddit`, `telegram`, `llm`), how often it may be asked in `limits`; `server` puts all behind one
-address.
+`rss`, `pages`, `reddit`, `telegram`, `llm`), how often it may be asked in `limits`, how it fails in `refusals`, and
+when somebody wants it to in `faults`; `server` puts all behind one address.
 """
 
+from azak_assets.sandbox.faults import PlanError, read_plan
 from azak_assets.sandbox.limits import Limits
 from azak_assets.sandbox.replay import ReplayError, ReplayWorld
 from azak_assets.sandbox.seeded import SeededWorld
@@ -15,12 +16,14 @@ from azak_assets.sandbox.world import World
 
 __all__ = [
     "Limits",
+    "PlanError",
     "ReplayError",
     "ReplayWorld",
     "SeededWorld",
     "World",
     "create_app",
     "open_world",
+    "read_plan",
     "serve",
     "start_in_thread",
 ]

@@ -6,7 +6,7 @@ Wiring only. What an upstream says belongs to its module, what it knows to a wor
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from azak_assets.sandbox import (
     rss,
     telegram,
 )
-from azak_assets.sandbox.faults import FaultMiddleware, Faults
+from azak_assets.sandbox.faults import Fault, FaultMiddleware, Faults
 from azak_assets.sandbox.limits import Limits, PerDay, PerPeriod, PerSecond
 from azak_assets.sandbox.replay import ReplayWorld
 from azak_assets.sandbox.seeded import SeededWorld
@@ -56,12 +56,14 @@ def create_app(
     clock: Callable[[], datetime] = _wall_clock,
     limits: Limits = LIMITS,
     tick: Callable[[], float] = time.monotonic,
+    plan: Sequence[Fault] = (),
 ) -> Starlette:
     """Every stand-in over one world.
 
     `clock` gives aware KST instants and `tick` the seconds of the limits a second; tests hand in ones they can move.
+    `plan`: faults to meet from now on.
     """
-    faults = Faults()
+    faults = Faults(plan, tick)
     gateway = kis.Gateway(world.name, clock, PerSecond(limits.kis_a_second, tick))
     bots = telegram.Bots(
         clock,
@@ -85,6 +87,7 @@ def create_app(
         routes=[
             Route("/sandbox/world", describe, methods=["GET"]),
             Route("/sandbox/faults", faults.order, methods=["POST"]),
+            Route("/sandbox/faults", faults.tell, methods=["GET"]),
             *kis.routes(world, gateway, clock, kis_company.services(world, clock)),
             *master.routes(world, clock),
             *opendart.routes(world, clock, PerDay(limits.opendart_a_day, clock)),
@@ -106,13 +109,14 @@ def _config(app: Starlette) -> uvicorn.Config:
     )
 
 
-def serve(host: str, port: int, replay: Path | None, seed: int) -> None:
+def serve(host: str, port: int, replay: Path | None, seed: int, plan: Sequence[Fault] = ()) -> None:
     """Serve in the foreground until SIGINT or SIGTERM; silent.
 
     Raises ReplayError for a folder that cannot be served and OSError for a port that is taken, before it answers.
     """
     with socket.create_server((host, port)) as listener, suppress(KeyboardInterrupt):
-        uvicorn.Server(_config(create_app(open_world(replay, seed)))).run(sockets=[listener])
+        app = create_app(open_world(replay, seed), plan=plan)
+        uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
 @contextmanager

@@ -107,6 +107,7 @@ class OpenDartClient:
         rows: dict[str, Row] = {}
         unnumbered: list[Any] = []
         announced: int | None = None
+        last_page: list[Any] | None = None
         page_no, pages = 1, 1
         while page_no <= pages:
             query = {
@@ -128,6 +129,10 @@ class OpenDartClient:
             pages = page["total_page"]
             announced = page["total_count"] if announced is None else announced
             page_no += 1
+            # Whatever number of pages it announces: the day's quota is not spent on the same page again and again.
+            if page["list"] == last_page:
+                break
+            last_page = page["list"]
         came = len(rows) + len(unnumbered)
         if came < (announced or 0):
             what = f"{came} of {announced} filings came for {first} … {last}"

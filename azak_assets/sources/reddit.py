@@ -124,7 +124,9 @@ class RedditClient:
         except RequestException as error:
             self._raise_cause(error.original_exception, subreddit)
         # PRAW trusts what Reddit answers: a field or a header that is not as it should be is a plain error of Python.
-        except (PrawcoreException, PRAWException, LookupError, ValueError, TypeError, AttributeError) as error:
+        except (
+            PrawcoreException, PRAWException, LookupError, ValueError, TypeError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             self._raise_cause(error, subreddit)
         try:
             children = body["data"]["children"]

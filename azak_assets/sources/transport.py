@@ -119,7 +119,7 @@ class Answer:
         """The body as a JSON object, whatever the status; else the failure that fits the status or the body."""
         try:
             parsed = json.loads(self.text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # lists in lists in lists, thousands deep
             raise self._unreadable(error) from None
         if not isinstance(parsed, dict):
             self.raise_for_status()
@@ -171,7 +171,7 @@ class Answer:
         """The start of the body on one line, for messages."""
         return " ".join(self.text[:500].split())[:160] or "an empty body"
 
-    def _unreadable(self, error: ValueError) -> SourceFailure:
+    def _unreadable(self, error: Exception) -> SourceFailure:
         try:
             self.raise_for_status()
             self.raise_if_empty()

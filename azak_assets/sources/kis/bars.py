@@ -5,6 +5,7 @@ Put here the meaning of the rows of FHKST03010100 (daily), FHKUP03500100 (index)
 read refuses its row.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -15,6 +16,8 @@ from azak_assets.sources.fields import Refused, Row, day, optional_text, positiv
 from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar
 
 B = TypeVar("B", DailyBar, MinuteBar)
+
+_HOUR = re.compile(r"\d{6}", re.ASCII)
 
 NOMINAL_DELAY = timedelta(minutes=10)
 """A session's daily and index bars count as known this long after its close."""
@@ -201,6 +204,8 @@ def minute_start(row: Row) -> datetime:
     """The start of the minute a row is about, KST; the seconds KIS may write are dropped."""
     trade_date, hour = row_day(row), text(row, "stck_cntg_hour")
     try:
+        if not _HOUR.fullmatch(hour):  # it would take 90100 for 09:01:00, and digits of any script
+            raise ValueError(hour)
         at = datetime.strptime(hour, "%H%M%S").time().replace(second=0)  # noqa: DTZ007 - the zone follows below
     except ValueError:
         raise Refused("stck_cntg_hour", hour, "is not a time written HHMMSS") from None

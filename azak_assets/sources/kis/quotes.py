@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from azak_assets import krx
-from azak_assets.sources.fields import Refused, Row, optional_text, text, whole
+from azak_assets.sources.fields import Refused, Row, optional_decimal, optional_text, text, whole
 from azak_assets.sources.records import OrderBook, Quote
 
 LEVELS = 10
@@ -45,13 +45,13 @@ def quote(row: Row, stock_code: str, at: datetime) -> Quote:
         low=low if volume else None,
         volume=volume,
         turnover_krw=whole(row, "acml_tr_pbmn"),
-        vwap=(_number(row, "wghn_avrg_stck_prc") or None) if volume else None,
+        vwap=(optional_decimal(row, "wghn_avrg_stck_prc") or None) if volume else None,
         reference_price=_price(row, "stck_sdpr"),
         upper_limit=_price(row, "stck_mxpr"),
         lower_limit=_price(row, "stck_llam"),
         foreign_net_shares=_signed(row, "frgn_ntby_qty"),
         program_net_shares=_signed(row, "pgtr_ntby_qty"),
-        foreign_held_pct=_number(row, "hts_frgn_ehrt"),
+        foreign_held_pct=optional_decimal(row, "hts_frgn_ehrt"),
         status_code=status,
         warning_code=optional_text(row, "mrkt_warn_cls_code"),
         is_in_vi=_flag(row, "vi_cls_code"),
@@ -112,19 +112,6 @@ def _price(row: Row, field: str) -> int | None:
 
 def _signed(row: Row, field: str) -> int | None:
     return whole(row, field, minimum=LEAST) if optional_text(row, field) else None
-
-
-def _number(row: Row, field: str) -> float | None:
-    value = optional_text(row, field)
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        raise Refused(field, value, "is not a number") from None
-    if not abs(number) < float("inf"):
-        raise Refused(field, value, "is not a finite number")
-    return number
 
 
 def _flag(row: Row, field: str) -> bool | None:
