@@ -205,3 +205,23 @@ def parse_rows(rows: Iterable[Any], parse: Callable[[Row], T | None]) -> tuple[l
             if record is not None:
                 records.append(record)
     return records, rejects
+
+
+def one_each(found: Iterable[T], key: Callable[[T], Any], field: str) -> tuple[list[T], list[Reject]]:
+    """The records, one for each `key`, in their order; of two that differ neither is sure, and both become rejects.
+
+    `field` is the one that holds the key on the wire.
+    """
+    by_key: dict[Any, list[T]] = {}
+    for record in found:
+        told = by_key.setdefault(key(record), [])
+        if record not in told:
+            told.append(record)
+    why = "is told of by two different rows: neither is sure"
+    rejects = [
+        Reject(repr(record)[:RECORD_SHOWN], field, str(value), why)
+        for value, told in by_key.items()
+        if len(told) > 1
+        for record in told
+    ]
+    return [told[0] for told in by_key.values() if len(told) == 1], rejects

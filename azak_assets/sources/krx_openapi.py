@@ -30,9 +30,9 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unavailable,
 )
-from azak_assets.sources.fields import Refused, Row, day, optional_text, parse_rows, text, whole
+from azak_assets.sources.fields import Refused, Row, day, one_each, optional_text, parse_rows, text, whole
 from azak_assets.sources.protocols import Budget
-from azak_assets.sources.records import Batch, ExchangeBar, Market, Reject
+from azak_assets.sources.records import Batch, ExchangeBar, Market
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
 UPSTREAM = "krx"
@@ -89,15 +89,13 @@ class KrxOpenApiClient:
             advice = "The exchange answers so for a closed day too: check the calendar, or run again later"
             raise Empty(UPSTREAM, f"no issue of {market} on {session.day}", url=answer.url, advice=advice)
         found, rejects = parse_rows(rows, lambda row: _bar(row, market, session))
-        by_code: dict[str, ExchangeBar] = {}
-        for bar in found:
-            if by_code.setdefault(bar.stock_code, bar) != bar:
-                rejects.append(Reject(repr(bar), "ISU_CD", bar.stock_code, "a second, different row about the issue"))
-        if rejects and not by_code:
+        bars, refused = one_each(found, lambda bar: bar.stock_code, "ISU_CD")
+        rejects += refused
+        if rejects and not bars:
             first = rejects[0]
             what = f"none of {len(rows)} rows can be read; of the first, {first.field} {first.reason}: {first.value!r}"
             raise ContractChanged(UPSTREAM, what, url=answer.url)
-        return Batch(list(by_code.values()), rejects, 1, payload_hash([answer.body]))
+        return Batch(bars, rejects, 1, payload_hash([answer.body]))
 
     def close(self) -> None:
         """Close the connections."""

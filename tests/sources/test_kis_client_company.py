@@ -85,8 +85,8 @@ def test_a_bad_period_is_refused_and_named_and_the_others_land(kis, client, chan
 def test_a_period_told_twice_counts_once_and_two_that_differ_are_named(kis, client):
     kis.ratios[CODE, "0"] = [ratio("202312"), ratio("202312"), ratio("202312", eps="1.00")]
     batch = client.financial_ratios(CODE)
-    assert len(batch.records) == 2
-    assert [(reject.field, reject.value) for reject in batch.rejects] == [("stac_yymm", "202312")]
+    assert [one.period for one in batch.records] == ["quarterly"]
+    assert [(reject.field, reject.value) for reject in batch.rejects] == [("stac_yymm", "annual 202312")] * 2
 
 
 def test_a_company_without_any_period_is_empty(client):

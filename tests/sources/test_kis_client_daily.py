@@ -287,11 +287,12 @@ def test_a_lost_session_between_two_others_is_named(kis, client):
     assert [(r.record, r.value) for r in batch.rejects] == [("005930", "2022-01-04")]
 
 
-def test_two_different_bars_for_one_day_keep_the_first(kis, client):
+def test_of_two_different_bars_for_one_day_neither_is_sure(kis, client):
     kis.daily["005930"] = [daily_row(MONDAY), daily_row(MONDAY), daily_row(MONDAY, acml_vol="1")]
     batch = client.daily_bars("005930", MONDAY, MONDAY)
-    assert [bar.volume for bar in batch.records] == [13502112]
-    assert [r.reason for r in batch.rejects] == ["a second, different row for the day"]
+    assert batch.records == []
+    told = [(r.value, r.reason) for r in batch.rejects]
+    assert told == [("2022-01-03", "is told of by two different rows: neither is sure")] * 2
 
 
 def test_an_answer_without_any_bar_is_empty_and_says_for_what(client):

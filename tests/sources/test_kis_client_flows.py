@@ -170,11 +170,11 @@ def test_an_unknown_code_is_empty_and_another_shape_a_changed_contract(kis, clie
         client.investor_flows("000660")
 
 
-def test_two_answers_about_one_session_are_one_record_and_one_reject(kis, client):
+def test_of_two_different_rows_about_one_session_neither_is_sure(kis, client):
     kis.newest[FLOWS] = {"output": [flow(FRIDAY), flow(FRIDAY, prsn_ntby_tr_pbmn="-1"), flow(FRIDAY)]}
     batch = client.investor_flows("000660")
-    assert [one.retail_net_krw for one in batch.records] == [-37_176_000_000]
-    assert [reject.reason for reject in batch.rejects] == ["a second, different row for the day"]
+    assert batch.records == []
+    assert [reject.reason for reject in batch.rejects] == ["is told of by two different rows: neither is sure"] * 2
 
 
 TEXTS = st.one_of(st.text(max_size=12), st.integers(), st.floats(), st.none(), st.lists(st.text(), max_size=1))
@@ -325,7 +325,17 @@ def test_an_unknown_index_is_empty_and_a_paper_account_has_no_such_service(kis, 
 
 def test_an_index_bar_whose_thousands_no_column_holds_is_refused(kis, client):
     row = {**level(FRIDAY), "acml_vol": "9223372036854775807"}
-    kis.index["0001"] = [{**row, "bstp_nmix_oprc": "1", "bstp_nmix_hgpr": "1", "bstp_nmix_lwpr": "1"}]
+    kis.index["0001"] = [
+        row | dict.fromkeys(("bstp_nmix_oprc", "bstp_nmix_hgpr", "bstp_nmix_lwpr", "bstp_nmix_prpr"), "1")
+    ]
     batch = client.index_bars("0001", FRIDAY, FRIDAY)
     assert batch.records == []
     assert batch.rejects[0].field == "acml_vol"
+
+
+def test_an_index_bar_whose_prices_contradict_each_other_is_refused(kis, client):
+    prices = {"bstp_nmix_oprc": "1", "bstp_nmix_hgpr": "3", "bstp_nmix_lwpr": "1", "bstp_nmix_prpr": "4"}
+    kis.index["0001"] = [{**level(FRIDAY), "acml_vol": "1", **prices}]
+    batch = client.index_bars("0001", FRIDAY, FRIDAY)
+    assert batch.records == []
+    assert batch.rejects[0].reason == "open, high, low and close contradict each other"

@@ -115,11 +115,11 @@ def test_a_bad_row_is_refused_and_named_and_the_others_land(rows, client, change
     assert [reject.field for reject in batch.rejects] == [field]
 
 
-def test_two_different_rows_about_an_issue_are_one_bar_and_one_refusal(rows, client):
-    rows[:] = [row(), row(), row(TDD_CLSPRC="285000")]
+def test_of_two_different_rows_about_an_issue_neither_is_sure(rows, client):
+    rows[:] = [row(), row(), row(TDD_CLSPRC="285000"), row(ISU_CD="000660")]
     batch = client.daily_bars("KOSPI", DAY)
-    assert [bar.close for bar in batch.records] == [285_500]
-    assert [(reject.field, reject.value) for reject in batch.rejects] == [("ISU_CD", "005930")]
+    assert [bar.stock_code for bar in batch.records] == ["000660"]
+    assert [(reject.field, reject.value) for reject in batch.rejects] == [("ISU_CD", "005930")] * 2
 
 
 def test_rows_of_which_none_can_be_read_are_a_changed_contract(rows, client):

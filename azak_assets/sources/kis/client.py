@@ -25,7 +25,7 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unavailable,
 )
-from azak_assets.sources.fields import Row, parse_rows
+from azak_assets.sources.fields import Refused, Row, one_each, parse_rows, reject
 from azak_assets.sources.kis import bars, company, flows, master, minutes, quotes
 from azak_assets.sources.protocols import Budget, Token, TokenStore
 from azak_assets.sources.records import (
@@ -117,10 +117,27 @@ class _Walk:
     pages: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[datetime, Row] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
+    disputed: set[datetime] = field(default_factory=set)
+    """Minutes that two different rows tell of: neither is sure."""
+
+    def add(self, starts: Iterable[tuple[datetime, Row]]) -> list[datetime]:
+        """Keep the rows of a page by minute; returns the minutes that were not known."""
+        fresh = []
+        for ts, row in starts:
+            known = self.rows.setdefault(ts, row)
+            if known is row:
+                fresh.append(ts)
+            elif known != row:
+                self.disputed.add(ts)
+                why = "is told of by two different rows: neither is sure"
+                told = (known, row)
+                self.rejects += [reject(one, Refused("stck_cntg_hour", f"{ts:%H:%M}", why)) for one in told]
+        return fresh
 
     def parsed(self, stock_code: str, session: krx.Session, now: datetime) -> tuple[list[bars.MinuteRow], list[Reject]]:
         """The traded minutes of the session that are over, and every reject of the walk."""
-        found, refused = parse_rows(self.rows.values(), lambda row: bars.minute_row(row, stock_code, session, now))
+        rows = [row for ts, row in self.rows.items() if ts not in self.disputed]
+        found, refused = parse_rows(rows, lambda row: bars.minute_row(row, stock_code, session, now))
         return found, self.rejects + refused
 
     def totals(self, session: krx.Session, now: datetime) -> minutes.Totals:
@@ -410,20 +427,18 @@ class KisClient:
         an unknown code and for a company that has reported nothing yet. Live accounts only.
         """
         calls = _Calls()
-        found: dict[tuple[str, date], FinancialRatio] = {}
+        found: list[FinancialRatio] = []
         rejects: list[Reject] = []
         for period, division in company.PERIODS.items():
             query = {"FID_DIV_CLS_CODE": division, "fid_cond_mrkt_div_code": "J", "fid_input_iscd": stock_code}
             rows = _rows(self._get(RATIOS, query, calls), "output")
             ratios, refused = parse_rows(rows, partial(company.ratio, stock_code=stock_code, period=period))
+            found.extend(ratios)
             rejects.extend(refused)
-            for one in ratios:
-                if found.setdefault((one.period, one.period_end), one) != one:
-                    why = f"a second, different {one.period} row for the period"
-                    rejects.append(Reject(repr(one), "stac_yymm", f"{one.period_end:%Y%m}", why))
         if not found and not rejects:
             raise Empty("kis", f"no financial ratio of {stock_code}")
-        return calls.batch(list(found.values()), rejects)
+        records, refused = one_each(found, lambda one: f"{one.period} {one.period_end:%Y%m}", "stac_yymm")
+        return calls.batch(records, rejects + refused)
 
     def product_info(self, stock_code: str) -> Batch[ProductInfo]:
         """What the broker's ledger says of one issue: one call, and one more where the first names no industry.
@@ -488,8 +503,7 @@ class KisClient:
             walk.pages.append(body)
             starts, refused = parse_rows(_dated(_rows(body)), lambda row: (bars.minute_start(row), row))
             walk.rejects.extend(refused)
-            fresh = {ts: row for ts, row in starts if ts.date() == session.day and ts not in walk.rows}
-            walk.rows.update(fresh)
+            fresh = walk.add((ts, row) for ts, row in starts if ts.date() == session.day)
             # One row stamped before the open must not end the walk: only the session's own minutes lead it.
             oldest = min((ts for ts in fresh if ts >= session.open_at), default=session.open_at)
             if oldest > upper:
@@ -646,7 +660,7 @@ def _oldest_day(page: Sequence[Row], asked: Sequence[date]) -> date:
 
 
 def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reject]) -> list[B]:
-    """The bars in the order of their days, one a day; a second, different one becomes a reject. `Empty` without any."""
+    """The bars in the order of their days, as `_one_a_day` tells; `Empty` without any."""
     records = _one_a_day(found, rejects)
     if asked.finished and not records and not rejects:
         first, last = min(asked.finished), max(asked.finished)
@@ -659,14 +673,10 @@ def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reje
 
 
 def _one_a_day(found: Sequence[D], rejects: list[Reject]) -> list[D]:
-    """The records in the order of their days, one a day; a second, different one becomes a reject."""
-    by_day = {record.trade_date: record for record in reversed(found)}
-    rejects.extend(
-        Reject(repr(record), "stck_bsop_date", str(record.trade_date), "a second, different row for the day")
-        for record in found
-        if record != by_day[record.trade_date]
-    )
-    return [by_day[day] for day in sorted(by_day)]
+    """The records in the order of their days, one a day; two that differ become rejects."""
+    records, refused = one_each(found, lambda record: record.trade_date, "stck_bsop_date")
+    rejects.extend(refused)
+    return sorted(records, key=lambda record: record.trade_date)
 
 
 def _missing(code: str, expected: Iterable[date], records: Iterable[B]) -> list[Reject]:
