@@ -6,7 +6,9 @@ Ends with 1 when one failed or missed a bar, after all have run.
 import subprocess
 import sys
 
-NAMES = ("start", "load_partition", "kis_client", "kis_minutes", "dbt_window", "text")
+NAMES = (
+    "start", "load_partition", "kis_client", "kis_minutes", "daily_session", "landing", "dbt_window", "text",
+)  # fmt: skip
 
 if __name__ == "__main__":
     failed = []

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx
+import httpx._transports.default as _transports
 import pytest
 from every_client import Clients
 from hypothesis import HealthCheck, Phase, given, settings
@@ -214,6 +216,8 @@ def tape() -> Iterator[Tape]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx.HTTPTransport, "handle_request", lambda one, request: found.handle(one, request))  # noqa: PLW0108 - a bound method is not bound again
         patch.setattr(transport, "ATTEMPTS", 1)
+        # Nobody speaks TLS here, and reading the certificates of the world takes 25 ms a client.
+        patch.setattr(_transports, "create_ssl_context", cache(_transports.create_ssl_context))
         yield found
 
 
