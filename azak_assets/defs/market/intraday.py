@@ -82,7 +82,7 @@ def _marks_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
             "Order books of the stocks of tiers 1 and 2 at every five-minute mark of a session, ten levels a side."
             "\n\nGrain: one row a mark and stock, the levels in arrays, best first. Arrays and not a row a level: a "
             "book without orders is then a row with empty arrays, told apart from a book nobody asked for and from "
-            "zeros; it takes a quarter of the space (16,000 rows a day against 158,000, each with its provenance); "
+            "zeros; it takes three tenths of the space (measured: a day of 200 stocks 9.8 MB against 32.9 MB); "
             "`ask_prices[1]` is the best ask, and `unnest(ask_prices, ask_shares) with ordinality` gives rows. Source: "
             "KIS FHKST01010200; `known_at` is the clock at the answer. Known defect: a mark that nobody asked at is "
             "lost.",
