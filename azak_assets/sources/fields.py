@@ -29,6 +29,7 @@ _WHOLE = re.compile(r"(-?\d+)(\.0+)?", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
 _SPACES = re.compile(r"\s+", re.ASCII)
 _DAY = re.compile(r"\d{8}", re.ASCII)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 LONGEST_WHOLE = 19
 """Digits of the largest number a column holds, 2^63-1."""
 # Only the elements that feeds send, and only with what a tag may hold: a headline's own angle brackets (<특징주>,
@@ -60,6 +61,14 @@ def text(row: Row, field: str) -> str:
 
 def optional_text(row: Row, field: str) -> str | None:
     """The field as stripped text, None where it is missing, blank or JSON null."""
+    value = _any_text(row, field)
+    if value is not None and _UNSTORABLE.search(value):
+        # One of them would keep the records beside it out of PostgreSQL too.
+        raise Refused(field, value, "holds a NUL or half a character, which no database keeps")
+    return value
+
+
+def _any_text(row: Row, field: str) -> str | None:
     value = row.get(field)
     if value is None:
         return None
@@ -176,8 +185,11 @@ def _parsed(field: str, value: str) -> datetime:
 
 
 def plain_text(row: Row, field: str) -> str | None:
-    """The field without tags and entities, in that order, so that an escaped `&lt;b&gt;` stays as the text it is."""
-    if optional_text(row, field) is None:
+    """The field without tags and entities, in that order, so that an escaped `&lt;b&gt;` stays as the text it is.
+
+    Whatever characters it holds: `text` repairs what can be read.
+    """
+    if _any_text(row, field) is None:
         return None
     # ASCII spaces alone: in Korean text that was decoded wrongly a no-break space is half a character, and `text` can
     # still repair it.

@@ -8,9 +8,10 @@ Belongs here: the files. Does not belong here: what is kept and what is too secr
 Files, not PostgreSQL: a live day is about 250 MB in 130,000 files (reckoned from the sandbox's answers a call and the
 calls of a day; minutes are half of it, searches a third; on a disk with blocks of 4 KB it takes 690 MB), which would
 outgrow all tables within weeks and travel with every dump; a replay into an empty database, or on another machine,
-needs them beside the database, and a copy of the folder is enough; a day is removed by removing its folder. A body is written under another name and moved
-into place, and read back only if it has the hash that is its name, so a killed process, a full disk or a power cut
-leaves nothing that reads as good. A line of the index is one write; one that was cut short is passed over.
+needs them beside the database, and a copy of the folder is enough; a day is removed by removing its folder. A body is
+written under another name and moved into place, and read back only if it has the hash that is its name, so a killed
+process, a full disk or a power cut leaves nothing that reads as good. A line of the index is one write; one that was
+cut short is passed over.
 
 A disk that is full, or a folder that cannot be written, ends the keeping for this process with one warning: an answer
 that was not kept is still loaded.

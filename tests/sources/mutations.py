@@ -347,6 +347,8 @@ def check_record(record: Any) -> None:
             assert value.tzinfo is not None, f"{name}={value!r} in {record}"
         if isinstance(value, str):
             assert value.strip(), f"{name} is blank in {record}"
+            is_repaired = type(record).__name__ == "Article" and name in ("title", "excerpt")
+            assert is_repaired or not re.search("[\x00\ud800-\udfff]", value), f"{name}={value!r} in {record}"
     low, high = getattr(record, "low", None), getattr(record, "high", None)
     if low is not None and high is not None and type(record).__name__ != "IndexBar":
         assert 0 < low <= min(record.open, getattr(record, "close", low)) <= high, record

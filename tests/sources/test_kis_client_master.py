@@ -143,7 +143,7 @@ def test_a_filler_byte_and_carriage_returns_do_not_shift_the_fields(files, liste
         (b"005930   KR7005930003short", "tail", "does not fit kospi_code.mst.zip"),
         (line("kospi", "005930", "회사", group="ZZ"), "tail", "does not fit"),
         (line("kospi", "5930", "회사"), "code", "stock code"),
-        (line("kospi", "005930", ""), "name", "is empty"),
+        (line("kospi", "005930", ""), "name", "is missing or empty"),
         (line("kospi", "005930", "회사", shares="이천"[:0] + "12A"), "listed_shares", "not a whole number"),
         (line("kospi", "005930", "회사", listed_on="19751399"), "listed_on", "YYYYMMDD"),
     ],

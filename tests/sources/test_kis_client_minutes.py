@@ -8,6 +8,8 @@ import pytest
 
 from azak_assets import krx
 from azak_assets.sources.failures import Empty
+from azak_assets.sources.fields import Refused
+from azak_assets.sources.kis.bars import minute_start
 
 KST = ZoneInfo("Asia/Seoul")
 DAY = date(2026, 2, 10)
@@ -146,6 +148,28 @@ def test_one_minute_stamped_before_the_open_hides_no_older_one(kis, client, hour
     batch = client.minute_bars("005930", DAY)
     assert batch.requests == 4
     assert len(batch.records) == 380
+
+
+@pytest.mark.parametrize("hour", ["90100", "０９０１００", "0901", "09:01:00"])
+def test_a_time_that_is_no_six_digits_is_none(hour):
+    at = datetime(2026, 2, 10, 9, 1, tzinfo=KST)
+    with pytest.raises(Refused, match="is not a time written HHMMSS"):
+        minute_start(minute(at, 0, stck_cntg_hour=hour))
+    assert minute_start(minute(at, 0)) == at
+
+
+def test_of_two_different_rows_about_a_minute_neither_is_sure(kis, client):
+    rows = session_minutes(DAY)
+    rows.insert(5, {**rows[5], "stck_prpr": str(PRICE + 100)})
+    rows.insert(9, dict(rows[9]))
+    kis.minutes["005930"] = rows
+    batch = client.minute_bars("005930", DAY)
+    disputed = datetime(2026, 2, 10, 9, 5, tzinfo=KST)
+    assert disputed not in [bar.ts for bar in batch.records]
+    assert len(batch.records) == 380
+    assert [(one.value, one.reason) for one in batch.rejects] == [
+        ("09:05", "is told of by two different rows: neither is sure")
+    ] * 2
 
 
 def test_rows_that_name_no_day_are_no_minutes_and_no_rejects(kis, client):

@@ -110,6 +110,14 @@ def test_a_quote_that_cannot_be_true_is_refused_by_field_and_value(client, answe
     assert reject.reason
 
 
+@pytest.mark.parametrize("written", ["1_000", "１２．３", "nan", "1e3", "+5"])
+def test_a_number_that_only_python_would_read_is_none(client, answer, written):
+    answer(output={**QUOTE, "hts_frgn_ehrt": written})
+    batch = client.quote(CODE)
+    assert batch.records == []
+    assert [(one.field, one.reason) for one in batch.rejects] == [("hts_frgn_ehrt", "is not a number")]
+
+
 def test_a_book_has_ten_levels_a_side_best_first(client, answer):
     answer(output1=book(ASKS, BIDS), output2=NO_AUCTION)
     (read,) = client.order_book(CODE).records

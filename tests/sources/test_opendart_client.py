@@ -1,6 +1,7 @@
 """OpenDART: paging, three-month windows, corrections, status codes, and the list of companies in its zip archive."""
 
 import io
+import json
 import logging
 import zipfile
 from datetime import date, datetime, timedelta
@@ -244,6 +245,27 @@ def test_pages_that_hold_fewer_filings_than_announced_are_not_accepted(dart, cli
     dart.faults = [Reply({"status": "000", "total_count": 3, "total_page": 1, "list": [filing(1)]})]
     with pytest.raises(Unavailable, match="1 of 3 filings came"):
         client.filings(DAY, DAY)
+
+
+def test_a_server_that_announces_pages_without_end_is_not_asked_for_all_of_them(dart, client, server):
+    page = {"status": "000", "message": "정상", "total_count": 10**9, "total_page": 10**7, "list": [filing(1)]}
+    dart.faults = [Reply(page) for _ in range(50)]
+    with pytest.raises(Unavailable, match="1 of 1000000000 filings came"):
+        client.filings(DAY, DAY)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["삼성\x00전자", "삼성\ud800"])
+def test_a_filing_with_what_no_database_keeps_is_refused_and_the_others_land(dart, client, name):
+    dart.filings = [filing(1), filing(2, corp_name=name)]
+    # Escaped, as JSON may write it.
+    rows = {"status": "000", "message": "", "total_count": 2, "total_page": 1, "list": dart.filings}
+    dart.faults = [Reply(json.dumps(rows).encode())]
+    batch = client.filings(DAY, DAY)
+    assert [one.rcept_no for one in batch.records] == ["20261103000001"]
+    assert [(one.field, one.reason) for one in batch.rejects] == [
+        ("corp_name", "holds a NUL or half a character, which no database keeps")
+    ]
 
 
 def test_the_key_stays_out_of_errors_of_the_network_and_out_of_the_logs(dart, client, budget, clock, caplog):

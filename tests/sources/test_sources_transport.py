@@ -104,6 +104,14 @@ def test_an_answer_without_end_is_cut_off(serve, make, monkeypatch):
         make(server.url).ask(read, "/")
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000])
+def test_json_too_deep_to_be_read_is_broken_json(serve, make, body, monkeypatch):
+    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    server = serve(lambda request: Reply(body))
+    with pytest.raises(Unavailable, match="broken JSON"):
+        make(server.url).ask(lambda answer: answer.json_object(), "/")
+
+
 def test_an_answer_that_breaks_off_is_tried_again(serve, make):
     replies = [Reply(b"half", headers={"content-length": "400", "connection": "close"}), Reply(b"whole")]
     server = serve(lambda request: replies.pop(0))

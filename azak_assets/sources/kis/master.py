@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from azak_assets import krx
-from azak_assets.sources.fields import Refused, day, reject, whole
+from azak_assets.sources.fields import Refused, day, reject, text, whole
 from azak_assets.sources.records import ListedStock, Market, Reject, SecurityKind
 
 # Groups that are no shares of a company or fund: ELW, warrants and their certificates, ETN.
@@ -98,13 +98,12 @@ def _listed_stock(market: Market, line: bytes) -> ListedStock | None:
     code = line[:9].decode("ascii", errors="replace").strip()
     if not krx.is_stock_code(code):
         raise Refused("code", code, "is not a stock code of six characters")
-    if not name:
-        raise Refused("name", name, "is empty")
+    isin = line[9:21].decode("ascii", errors="replace")
     shares, cap = _number(tail, "listed_shares"), _number(tail, "market_cap")
     return ListedStock(
         stock_code=code,
-        isin=line[9:21].decode("ascii", errors="replace").strip(),
-        name=name,
+        isin=text({"isin": isin}, "isin"),
+        name=text({"name": name}, "name"),
         market=market,
         security_kind=_kind(tail),
         sector=_sector(tail),
