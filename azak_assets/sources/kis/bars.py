@@ -8,7 +8,7 @@ read refuses its row.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TypeVar
 
 from azak_assets import krx
@@ -208,9 +208,9 @@ def minute_start(row: Row) -> datetime:
     """The start of the minute a row is about, KST; the seconds KIS may write are dropped."""
     trade_date, hour = row_day(row), text(row, "stck_cntg_hour")
     try:
-        if not _HOUR.fullmatch(hour):  # it would take 90100 for 09:01:00, and digits of any script
+        if not _HOUR.fullmatch(hour):
             raise ValueError(hour)
-        at = datetime.strptime(hour, "%H%M%S").time().replace(second=0)  # noqa: DTZ007 - the zone follows below
+        at = time(int(hour[:2]), int(hour[2:4]), int(hour[4:])).replace(second=0)
     except ValueError:
         raise Refused("stck_cntg_hour", hour, "is not a time written HHMMSS") from None
     return datetime.combine(trade_date, at, tzinfo=krx.KST)
