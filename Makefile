@@ -47,7 +47,7 @@ test: lint ## install, then lint, types, import rules, dbt tests and pytest
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak and not timing'
 	$(BIN)/pytest -m timing
 
-soak: $(DEV_STAMP) ## kill runs at six named steps and 20 random moments, and the recorded January twice (over half an hour)
+soak: $(DEV_STAMP) ## kill runs and steps everywhere, 10,000 damaged answers a question, the recorded January twice (over an hour)
 	$(BIN)/pytest -m soak
 
 lint: $(DEV_STAMP) ## ruff, mypy, import rules and sqlfluff

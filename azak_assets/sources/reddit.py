@@ -178,6 +178,9 @@ class _Calls:
         headers = {**self.headers, **said["headers"]}
         if "auth" in said:
             headers["authorization"] = f"Basic {b64encode(':'.join(said['auth']).encode()).decode()}"
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            # Only the token comes from outside; ours are checked before.
+            raise ContractChanged(UPSTREAM, "the sign-in gave a token that no header can carry", url=url)
         params = {name: str(value) for name, value in (said.get("params") or {}).items()}
         form = dict(said["data"]) if said.get("data") else None
         return self._transport.ask(

@@ -114,6 +114,17 @@ def test_a_bad_day_is_refused_and_named_and_hides_no_later_one(kis, client, chan
     assert batch.rejects[0].field == field
 
 
+def test_of_two_different_rows_about_a_day_neither_is_sure(kis, client):
+    saturday = date(2022, 12, 31)
+    kis.holidays.insert(kis.holidays.index(row(saturday)), row(saturday, opnd_yn="Y"))
+    batch = client.market_days(FIRST, LAST)
+    assert saturday not in [day.day for day in batch.records]
+    assert [(one.value, one.reason) for one in batch.rejects] == [
+        *[(str(saturday), "is told of by two different rows: neither is sure")] * 2,
+        (str(saturday), "KIS sent no usable row for this day"),
+    ]
+
+
 def test_pages_that_hold_nothing_usable_end(kis, client):
     kis._holidays = lambda query: {"rt_cd": "0", "output": [row(FIRST, opnd_yn="?")] * 24}
     batch = client.market_days(FIRST, LAST)

@@ -384,10 +384,11 @@ class KisClient:
             query = {"BASS_DT": f"{first:%Y%m%d}", "CTX_AREA_NK": "", "CTX_AREA_FK": ""}
             rows = _rows(self._get(HOLIDAYS, query, calls), "output")
             found, refused = parse_rows(rows, partial(bars.market_day, first=first))
-            rejects.update(dict.fromkeys(refused))
-            if not found:
+            told_once, disputed = one_each(found, lambda day: day.day, "bass_dt")
+            rejects.update(dict.fromkeys(refused + disputed))
+            if not told_once:
                 break
-            days |= {day.day: day for day in found}
+            days |= {day.day: day for day in told_once}
             first = max(days) + timedelta(days=1)
         if not days and not rejects:
             raise Empty("kis", f"the broker's calendar has no day of {start} … {end}")
