@@ -274,13 +274,16 @@ class Transport:
         form: Mapping[str, str] | None = None,
         patience_s: float = PATIENCE_S,
     ) -> T:
-        """Call `path` and return what `read` makes of the answer, retrying what it or the network call transient."""
+        """Call `path` and return what `read` makes of the answer, retrying what it or the network call transient.
+
+        `path` is under the base address, or a whole address where the upstream has a second host.
+        """
         if not all(secret.isascii() and secret.isprintable() for secret in self._secrets):
             advice = "Copy this upstream's credentials into the environment again: a key is plain ASCII on one line"
             raise Unauthorized(self.name, "a credential holds characters that no key has", advice=advice)
         request = self._http.build_request(
             method,
-            self._base_url + path,
+            path if path.startswith("http") else self._base_url + path,
             params=params,
             headers={**self._headers, **(headers or {})},
             json=json_body,

@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import parse_qs
 
 import praw.config
@@ -24,6 +24,8 @@ from azak_assets.sources.failures import (
 )
 from azak_assets.sources.reddit import OAUTH_HOST, RedditClient
 from azak_assets.sources.transport import ATTEMPTS
+from azak_assets.warehouse import payloads
+from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 APP_ID, APP_SECRET, TOKEN = "an-application-id", "a-secret-never-in-a-message", "a-token-never-in-a-message"
@@ -335,3 +337,46 @@ def test_no_answer_whatever_it_is_ends_in_an_error_without_a_name(server, reddit
             client.posts("stocks")
     finally:
         client.close()
+
+
+class Keeping:
+    """A ledger that only keeps answers."""
+
+    is_replay = False
+
+    def __init__(self, writer: payloads.PayloadWriter) -> None:
+        self.keep = writer.keep
+
+    def acquire(self, name, per_second):
+        pass
+
+    def succeeded(self, upstream, *, per_day):
+        pass
+
+    def failed(self, upstream, **told):
+        return None
+
+    def stored(self, question):
+        return None
+
+
+def test_posts_are_read_again_from_what_was_kept_without_signing_in(server, tmp_path):
+    def client(base, budget):
+        return RedditClient(
+            base, client_id=APP_ID, client_secret=APP_SECRET, budget=budget, per_second=1000, now=lambda: NOW,
+            sleep=lambda _: None,
+        )  # fmt: skip
+
+    writer = payloads.PayloadWriter(tmp_path, run_id="a-run", about={}, keep_days=30)
+    first = client(f"{server.url}/base", Keeping(writer))
+    told = first.posts("stocks").records
+    first.close()
+    writer.close()
+    (run,) = payloads.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
+    assert {path.partition("?")[0] for _, path, _ in run.answers} == {"/r/stocks/new", "/r/stocks/hot"}
+    asked = len(server.requests)
+    again = client("http://nobody.invalid", StoredAnswers(run, [run], ReplayClock(NOW)))
+    assert again.posts("stocks").records == told
+    assert told
+    assert len(server.requests) == asked
+    again.close()
