@@ -394,7 +394,7 @@ def test_doctor_asks_the_sources_that_are_configured(home: Path) -> None:
     assert "azak sandbox" in refused(home, "doctor", "--sources"), "there is no sandbox to ask"
     with start_in_thread(create_app(SeededWorld(1))) as url:
         said = done(home, "doctor", "--sources", AZAK_SANDBOX_URL=url)
-    assert "✓ kis       the token is good; KOSPI closed at" in said
+    assert "✓ kis        the token is good; KOSPI closed at" in said
     assert "✓ opendart" in said
     assert "naver: " in said
 

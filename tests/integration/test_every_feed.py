@@ -62,6 +62,15 @@ FEEDS = {
     "raw__reddit_posts": Feed(("raw.reddit_posts",)),
     "raw__disclosures": Feed(("raw.disclosures",)),
 }
+KILLED_IN_EVERY_TEST_RUN = {
+    "raw__stocks": (STATEMENT, 0.9),
+    "raw__daily_bars": (REQUEST, 0.5),
+    "collect_intraday": (STATEMENT, 0.9),
+    "collect_news": (STATEMENT, 0.9),
+    "raw__reddit_posts": (REQUEST, 0.5),
+    "raw__disclosures": (STATEMENT, 0.9),
+}
+"""In the middle of the asking, or while what was answered is written; soak kills every step, at ten moments."""
 FIRST = ("raw__stocks", "raw__corp_codes", "collect_news")
 """Loaded before the others ask about what they brought."""
 Materialize = Callable[..., Done]
@@ -218,10 +227,10 @@ def test_a_session_lands_in_the_live_mode_and_a_killed_run_costs_none_of_it(feed
     for table in FEEDS[feeds.step].tables:
         assert done.rows[table] > 0, (table, done)
         assert int(expected[table.removeprefix("raw.")].split()[0]) > 0
-    # Of every other step in the middle of the asking, else while what was answered is written; soak kills everywhere.
-    kind, share = ((REQUEST, 0.5), (STATEMENT, 0.9))[list(FEEDS).index(feeds.step) % 2]
-    number = max(1, int(done.counts[kind] * share))
-    assert feeds.killed(kind, number) == expected, (kind, number)
+    if feeds.step in KILLED_IN_EVERY_TEST_RUN:
+        kind, share = KILLED_IN_EVERY_TEST_RUN[feeds.step]
+        number = max(1, int(done.counts[kind] * share))
+        assert feeds.killed(kind, number) == expected, (kind, number)
 
 
 @pytest.mark.soak
