@@ -5,6 +5,7 @@ receipt date unless it was seen sooner; in the job `disclosures` the step asks e
 """
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
@@ -16,11 +17,13 @@ from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
 from azak_assets.sources.failures import SourceFailure
-from azak_assets.sources.opendart import OpenDartClient
 from azak_assets.sources.records import Filing, Reject
 from azak_assets.text.filings import amended
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:  # the clients bring httpx, which loading the definitions can do without
+    from azak_assets.sources.opendart import OpenDartClient
 
 EVERY = timedelta(minutes=5)
 LAST_ROUND = timedelta(minutes=1)
@@ -32,7 +35,7 @@ class _Filings:
     """The filings of a window, asked for at once and then at every fifth minute of the clock."""
 
     def __init__(
-        self, warehouse: Warehouse, dart: OpenDartClient, window: Window, *, source: str, log: dg.DagsterLogManager
+        self, warehouse: Warehouse, dart: "OpenDartClient", window: Window, *, source: str, log: dg.DagsterLogManager
     ) -> None:
         self.results: list[LoadResult] = []
         self.newest = pd.DataFrame()

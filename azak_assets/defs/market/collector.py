@@ -12,7 +12,7 @@ stocks that lack it, and the minutes are asked back to the newest stored one.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,11 +21,13 @@ from azak_assets.defs.collectors import HALF_HOUR
 from azak_assets.defs.market.assets import Collected, frame_of
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, SourceFailure
-from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.kis.minutes import SessionMinutes
 from azak_assets.sources.records import Batch, MinuteBar, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:  # the clients bring httpx, which loading the definitions can do without
+    from azak_assets.sources.kis.client import KisClient
 
 EVERY = timedelta(minutes=5)
 MINUTE = timedelta(minutes=1)
@@ -172,7 +174,7 @@ class Minutes:
 
     def __init__(
         self,
-        kis: KisClient,
+        kis: "KisClient",
         *,
         source: str,
         session: krx.Session,
