@@ -22,6 +22,7 @@ from azak_assets.defs.marts import assets as marts
 from azak_assets.resources import (
     ChatModelsResource,
     RetrievalResource,
+    TablesOnly,
     UpstreamsResource,
     WarehouseResource,
     is_live,
@@ -54,7 +55,8 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
             "upstreams": UpstreamsResource(warehouse=warehouse),
             "retrieval": RetrievalResource(),
             "chat_models": ChatModelsResource(),
-            "dbt": marts.dbt_resource(),
+            "dbt": marts.DbtResource(),
+            "io_manager": TablesOnly(),
         },
         # Steps wait on HTTP and SQL; a second interpreter would cost more than most steps (DESIGN, decision 13).
         "executor": dg.in_process_executor,

@@ -407,3 +407,20 @@ class ChatModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def create_resource(self, context: dg.InitResourceContext) -> ChatModels:  # noqa: ARG002 - Dagster's signature
         """Makes no request."""
         return ChatModels(current_settings())
+
+
+class TablesOnly(dg.ConfigurableIOManager):
+    """Refuses values handed from asset to asset: every asset writes its own table and reads those of others.
+
+    Stands in place of Dagster's default, which takes the folder it writes to from run config.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Refuse a value."""
+        msg = f"{context.get_identifier()} returned a {type(obj).__name__}: write a table and return MaterializeResult"
+        raise TypeError(msg)
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Refuse a value."""
+        msg = f"{context.get_identifier()} is asked for as a value: read its table"
+        raise TypeError(msg)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from azak_assets.defs.markdown import TABLE_ROWS, bullets, table
 from azak_assets.sources.records import Reject
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.scope import LoadResult
 
-TABLE_ROWS = 10
 COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 NO_SPAN = {"earliest": "none", "latest": "none"}
 
@@ -48,21 +48,21 @@ def loaded(
         "rows": len(frame),
         **counts(result, rejected=len(rejected)),
         **span(frame[instant]),
-        "sample": dg.MetadataValue.md(table(frame[shown])),
+        "sample": table(frame[shown]),
     }
     if rejected:
-        metadata["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
+        metadata["rejects"] = rejects_table(rejected)
     return metadata
 
 
 def usage(upstreams: "Upstreams") -> dict[str, Any]:
     """What the run asked so far of each upstream, and how much of its day is used up by everybody."""
     lines = [
-        f"* {name}: {calls} calls of this run so far, {today} today"
+        f"{name}: {calls} calls of this run so far, {today} today"
         + (f" of {allowed} ({today / allowed:.0%})" if allowed else "")
         for name, (calls, today, allowed) in sorted(upstreams.usage().items())
     ]
-    return {"calls": dg.MetadataValue.md("\n".join(lines))} if lines else {}
+    return {"calls": bullets(lines)} if lines else {}
 
 
 def span(instants: "pd.Series") -> dict[str, str]:
@@ -102,26 +102,13 @@ def total(results: Sequence["LoadResult"]) -> "LoadResult":
     return dataclasses.replace(results[-1], **counts)
 
 
-def table(frame: "pd.DataFrame", rows: int = TABLE_ROWS) -> str:
-    """The first rows of ``frame`` as a Markdown table; an empty frame says so."""
-    if frame.empty:
-        return "no rows"
-    head = frame.head(rows).astype(object)
-    head = head.where(head.notna(), None)
-    lines = ["| " + " | ".join(map(str, head.columns)) + " |", "|" + " --- |" * len(head.columns)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.itertuples(index=False)]
-    return "\n".join(lines)
+def rejects_table(rejects: list[Reject]) -> dg.MarkdownMetadataValue:
+    """The first rejects with field, value and reason."""
+    # Imported here, as matplotlib below: the code location loads without pandas.
+    import pandas as pd  # noqa: PLC0415
 
-
-def _cell(value: object) -> str:
-    return ("" if value is None else str(value)).replace("|", "\\|").replace("\n", " ")[:120]
-
-
-def rejects_table(rejects: list[Reject]) -> str:
-    """The first rejects with field, value and reason, as a Markdown table."""
-    lines = ["| field | value | reason |", "| --- | --- | --- |"]
-    lines += [f"| {_cell(r.field)} | {_cell(r.value)} | {_cell(r.reason)} |" for r in rejects[:TABLE_ROWS]]
-    return "\n".join(lines)
+    shown = [{"field": one.field, "value": one.value, "reason": one.reason} for one in rejects[:TABLE_ROWS]]
+    return table(pd.DataFrame(shown))
 
 
 def line_plot(series: Mapping[str, "pd.Series"], *, title: str) -> dg.MarkdownMetadataValue:
@@ -139,4 +126,4 @@ def line_plot(series: Mapping[str, "pd.Series"], *, title: str) -> dg.MarkdownMe
     figure.autofmt_xdate()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")

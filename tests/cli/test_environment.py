@@ -14,9 +14,9 @@ from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.warehouse.database import Databases
 
 DBT_CALL = """
-from azak_assets.defs.marts.assets import PROJECT, dbt_resource
+from azak_assets.defs.marts.assets import PROJECT, DbtResource
 assert PROJECT.manifest_path.is_file()
-call = dbt_resource().cli(["--log-level-file", "debug", "ls"])
+call = DbtResource().create_resource(None).cli(["--log-level-file", "debug", "ls"])
 assert call.is_successful()
 print("called in", call.target_path)
 """

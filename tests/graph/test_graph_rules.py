@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -276,3 +276,31 @@ def test_loading_needs_no_network_and_no_database(dbt_manifest: dict[str, Any], 
     loaded = set(told["loaded"].split())
     assert [module for module in HEAVY if module in loaded] == [], "import it inside the step that needs it"
     assert list(tmp_path.iterdir()) == [], "loading left files behind"
+
+
+def test_run_config_names_no_program_path_flag_or_address(repository: dg.RepositoryDefinition) -> None:
+    """Fault S1: whoever may start a run must not choose what runs; no resource, op or asset takes a value."""
+    walked = 0
+    for job in repository.get_all_jobs():
+        schema = job.run_config_schema.config_type
+        for part in {"resources", "ops"} & schema.fields.keys():
+            places = list(_values(schema.fields[part].config_type, part))
+            # Dagster lets the config of an op that declares none be anything, and hands it to code that asks for it.
+            taken = [
+                place for place, kind in places if not (kind == "Any" and re.fullmatch(r"ops\.\w+\.config", place))
+            ]
+            assert not taken, f"{job.name}: run config can set {', '.join(taken)}"
+            walked += len(places)
+    assert walked
+    readers = [file.name for file in PACKAGE.rglob("*.py") if re.search(r"op_config|\.run_config", file.read_text())]
+    assert not readers
+
+
+def _values(config_type: Any, place: str) -> Iterator[tuple[str, str]]:
+    """(place, type) of every value that a run config can hold below ``place``."""
+    fields = getattr(config_type, "fields", None)
+    if fields is None:
+        yield place, config_type.given_name
+        return
+    for name, field in fields.items():
+        yield from _values(field.config_type, f"{place}.{name}")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from azak_assets.defs.reporting import line_plot, loaded, table, total
+from azak_assets.defs.reporting import line_plot, loaded, total
 from azak_assets.sources.records import Reject
 from azak_assets.warehouse.scope import LoadResult
 
@@ -35,16 +35,6 @@ def test_an_empty_load_has_no_span_and_says_so() -> None:
     told = loaded(RESULT, pd.DataFrame({"code": [], "day": []}), instant="day")
     assert told["earliest"] == told["latest"] == "none"
     assert told["sample"].md_str == "no rows"
-
-
-def test_a_table_survives_pipes_newlines_and_missing_values() -> None:
-    shown = table(pd.DataFrame({"title": ["가|나\n다", None]}))
-    assert "가\\|나 다" in shown
-    assert shown.splitlines()[-1] == "|  |"
-    missing = pd.DataFrame(
-        {"b": pd.array([None], "boolean"), "i": pd.array([None], "Int64"), "t": [pd.NaT], "l": [["x"]]}
-    )
-    assert table(missing).splitlines()[-1] == "|  |  |  | ['x'] |"
 
 
 def test_several_loads_add_up() -> None:

@@ -11,7 +11,8 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, span, table
+from azak_assets.defs.markdown import bullets, literal, table
+from azak_assets.defs.reporting import loaded, span
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import ChatModels, Retrieval
@@ -178,8 +179,8 @@ def predictions(
     }
     for origin, report in reports.items():
         for model, reasons in report.failed.items():
-            lines = [f"* {count} × {reason}" for reason, count in reasons.most_common(5)]
-            metadata[f"failed {model} ({origin})"] = dg.MetadataValue.md("\n".join(lines))
+            lines = [f"{count} × {reason}" for reason, count in reasons.most_common(5)]
+            metadata[f"failed {model} ({origin})"] = bullets(lines)
             context.log.error("%s: %d forecasts missing. %s", model, reasons.total(), reasons.most_common(1)[0][0])
         if report.not_configured:
             metadata["not configured"] = ", ".join(report.not_configured)
@@ -194,7 +195,7 @@ def predictions(
         metadata={
             **_appended(made, inserted, rejected, instant="cutoff_at"),
             **metadata,
-            "by model": dg.MetadataValue.md(table(by_model)),
+            "by model": table(by_model),
         },
         check_results=[_every_model_answered(reports.values())],
     )
@@ -215,14 +216,16 @@ def _appended(rows: pd.DataFrame, inserted: int, rejected: int, *, instant: str)
         "retired": 0,
         "rejected": rejected,
         **span(rows[instant]),
-        "sample": dg.MetadataValue.md(table(rows[list(rows.columns[:8])])),
+        "sample": table(rows[list(rows.columns[:8])]),
     }
 
 
 def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckResult:
     """Whether every configured model answered every question; a silent one is a failure that somebody must hear."""
     failed = {model: reasons for report in reports for model, reasons in report.failed.items()}
-    said = [f"{model}: {reasons.total()} × {reasons.most_common(1)[0][0]}" for model, reasons in failed.items()]
+    said = [
+        f"{model}: {reasons.total()} × {literal(reasons.most_common(1)[0][0])}" for model, reasons in failed.items()
+    ]
     return dg.AssetCheckResult(
         asset_key=["ml", "predictions"],
         check_name=EVERY_MODEL_ANSWERED,

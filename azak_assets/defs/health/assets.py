@@ -11,7 +11,8 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.health.verdicts import ASSET, SPECS, verdicts
-from azak_assets.defs.reporting import COUNTS, span, table
+from azak_assets.defs.markdown import table
+from azak_assets.defs.reporting import COUNTS, span
 from azak_assets.warehouse.warehouse import Warehouse
 
 EVERY_ROW = 1000
@@ -62,7 +63,7 @@ def shown(warehouse: Warehouse) -> dict[str, Any]:
         **dict.fromkeys(COUNTS, 0),
         "unchanged": len(rows),
         **span(pd.Series(instants, dtype=object)),
-        "sample": dg.MetadataValue.md(table(pd.DataFrame(rows), EVERY_ROW)),
+        "sample": table(pd.DataFrame(rows), EVERY_ROW),
     }
 
 

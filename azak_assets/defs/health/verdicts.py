@@ -11,6 +11,7 @@ from typing import Any, cast
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.markdown import literal
 from azak_assets.sources.failures import POLICIES, Action
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -92,7 +93,7 @@ def _answers(warehouse: Warehouse) -> Verdict:
         closed = f" Nobody asks it before {_at(one.closed_until)}." if one.is_closed else ""
         sentences.append(
             f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): "
-            f"{one.what.rstrip('.')}. {one.advice}. "
+            f"{literal(one.what.rstrip('.'))}. {literal(one.advice)}. "
             f"What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
         )
         is_long = since is not None and one.now - since >= LONG_FAILING
@@ -115,8 +116,8 @@ def _brings_rows(warehouse: Warehouse) -> Verdict:
         not empty,
         dg.AssetCheckSeverity.WARN,
         " ".join(
-            f"{one.source} answers, and has brought no row since {_at(one.last_rows_at)}, on {one.empty_sessions} "
-            "sessions: see that its address, its query and its terms are still what they were."
+            f"{literal(one.source)} answers, and has brought no row since {_at(one.last_rows_at)}, on "
+            f"{one.empty_sessions} sessions: see that its address, its query and its terms are still what they were."
             for one in empty
         ),
         {"sources": len(feeds), "empty": len(empty)},

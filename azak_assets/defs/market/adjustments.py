@@ -8,7 +8,8 @@ from datetime import datetime
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, table
+from azak_assets.defs.markdown import table
+from azak_assets.defs.reporting import loaded
 from azak_assets.defs.windows import settled, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
@@ -60,7 +61,7 @@ def adjustment_factors(
                 check_name=BASE_PRICES_ARE_CONFIRMED,
                 passed=made.unconfirmed.empty,
                 severity=dg.AssetCheckSeverity.WARN,
-                metadata={"unconfirmed": len(made.unconfirmed), "rows": dg.MetadataValue.md(table(made.unconfirmed))},
+                metadata={"unconfirmed": len(made.unconfirmed), "rows": table(made.unconfirmed)},
                 description=UNCONFIRMED if len(made.unconfirmed) else "",
             )
         ],

@@ -16,6 +16,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.markdown import bullets, literal
 from azak_assets.defs.reporting import line_plot, loaded, nothing, total, usage
 from azak_assets.defs.windows import Window, settled, window_of
 from azak_assets.partitions import TRADING_DAYS
@@ -71,8 +72,8 @@ class Collected:
         """Answers and failures, for the materialization."""
         metadata: dict[str, Any] = {"answered": self.answered, "failed": len(self.failures)}
         if self.failures:
-            lines = [f"* {key}: {failure}" for key, failure in sorted(self.failures.items())[:10]]
-            metadata["failures"] = dg.MetadataValue.md("\n".join(lines))
+            lines = [f"{key}: {failure}" for key, failure in sorted(self.failures.items())[:10]]
+            metadata["failures"] = bullets(lines)
         return metadata
 
 
@@ -134,7 +135,7 @@ def answered_check(asset: list[str], gathered: Collected, *, excused: Iterable[s
     missing = {key: gathered.failures[key] for key in sorted(gathered.failures.keys() - set(excused))}
     asked = gathered.answered + len(missing)
     passed = len(missing) <= FAILED_SHARE * asked
-    first = "; ".join(f"{key}: {failure}" for key, failure in list(missing.items())[:NAMED_FAILURES])
+    first = "; ".join(literal(f"{key}: {failure}") for key, failure in list(missing.items())[:NAMED_FAILURES])
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=NEARLY_EVERY_STOCK_ANSWERED,
@@ -155,7 +156,7 @@ def unasked_check(asset: list[str], why: str, *, passed: bool = True) -> dg.Asse
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"asked": 0, "failed": 0, "share": 0.0},
-        description=why,
+        description=literal(why),
     )
 
 

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.reporting import table
+from azak_assets.defs.markdown import table
 from azak_assets.warehouse.warehouse import Warehouse
 
 CLOSED_DAY = "is a day on which the market was closed"
@@ -71,7 +71,7 @@ def every_session_is_complete(warehouse: dg.ResourceParam[Warehouse]) -> dg.Asse
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
             "median": float(counts["rows"].median()) if len(counts) else 0.0,
-            "short sessions": dg.MetadataValue.md(table(short)),
+            "short sessions": table(short),
         },
         description="" if short.empty else "Materialize raw/daily_bars for these sessions again.",
     )

@@ -16,6 +16,7 @@ import pandas as pd
 from azak_assets import krx
 from azak_assets.defs import collectors
 from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.markdown import TABLE_ROWS, table
 from azak_assets.defs.market import collector
 from azak_assets.defs.market.assets import (
     OWNERS,
@@ -27,7 +28,7 @@ from azak_assets.defs.market.assets import (
     store,
     unasked_check,
 )
-from azak_assets.defs.reporting import COUNTS, TABLE_ROWS, line_plot, loaded, nothing, span, table, total, usage
+from azak_assets.defs.reporting import COUNTS, line_plot, loaded, nothing, span, total, usage
 from azak_assets.defs.windows import Window, opened, window_of
 from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.partitions import TRADING_DAYS
@@ -303,7 +304,7 @@ def _tell_of_today(told: _Told, feed: "collector.Marks | collector.Minutes") -> 
             "stocks": len(stocks),
             "missing": missing,
             "shares off the book": int(stocks["off the book"].sum()),
-            "short": dg.MetadataValue.md(table(short)),
+            "short": table(short),
         },
     )
 

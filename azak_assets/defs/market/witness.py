@@ -13,8 +13,9 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.markdown import TABLE_ROWS, bullets, table
 from azak_assets.defs.market.assets import OWNERS, Collected, ask, frame_of
-from azak_assets.defs.reporting import TABLE_ROWS, loaded, nothing, table, total, usage
+from azak_assets.defs.reporting import loaded, nothing, total, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.krx.publication import published_from, surely_published_from
 from azak_assets.partitions import TRADING_DAYS
@@ -58,8 +59,8 @@ class _Told:
             "latest": str(max(self.days)),
         }
         if self.not_approved:
-            lines = [f"* {market}: {failure}" for market, failure in self.not_approved.items()]
-            metadata["not approved"] = dg.MetadataValue.md("\n".join(lines))
+            lines = [f"{market}: {failure}" for market, failure in self.not_approved.items()]
+            metadata["not approved"] = bullets(lines)
         return metadata | ({"state": state} if state else {})
 
     def state(self) -> str:
@@ -179,7 +180,7 @@ def bars_agree_with_exchange(warehouse: dg.ResourceParam[Warehouse]) -> dg.Asset
             "bars compared": found.bars,
             "sessions": found.sessions,
             **{f"different: {kind}": found.counts.get(kind, 0) for kind in ("price", "no bar here", "volume")},
-            "differences": dg.MetadataValue.md(table(found.rows, rows=SHOWN)),
+            "differences": table(found.rows, rows=SHOWN),
         },
         description=""
         if not wrong

@@ -14,7 +14,8 @@ import dagster as dg
 import pandas as pd
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 
-from azak_assets.defs.reporting import TABLE_ROWS, counts, span, table
+from azak_assets.defs.markdown import TABLE_ROWS, table
+from azak_assets.defs.reporting import counts, span
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
@@ -48,9 +49,16 @@ NOT_IN_RUNS = "resource_type:unit_test"
 """dbt's unit tests prove the SQL, not the data: `make test` runs them, a day's run does not."""
 
 
-def dbt_resource() -> DbtCliResource:
-    """dbt of this virtual environment, whether or not it is activated."""
-    return DbtCliResource(project_dir=PROJECT, dbt_executable=str(Path(sys.executable).parent / "dbt"))
+class DbtResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Hands out dbt of this virtual environment, whether or not the environment is activated.
+
+    `DbtCliResource` itself takes the program, its flags and its folders from run config, so that whoever may start a
+    run could start any program; this resource has no field.
+    """
+
+    def create_resource(self, context: dg.InitResourceContext) -> DbtCliResource:  # noqa: ARG002 - Dagster's signature
+        """Runs nothing."""
+        return DbtCliResource(project_dir=PROJECT, dbt_executable=str(Path(sys.executable).parent / "dbt"))
 
 
 def dbt_slices() -> list[dg.AssetsDefinition]:
@@ -66,13 +74,13 @@ def dbt_slices() -> list[dg.AssetsDefinition]:
 
     @dbt_assets(name="dbt_before_forecasts", select="tag:before_forecasts", **common)
     def before_forecasts(
-        context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: dg.ResourceParam[Warehouse]
+        context: dg.AssetExecutionContext, dbt: dg.ResourceParam[DbtCliResource], warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[Any]:
         yield from _windowed(context, dbt, warehouse)
 
     @dbt_assets(name="dbt_after_forecasts", select="tag:after_forecasts", **common)
     def after_forecasts(
-        context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: dg.ResourceParam[Warehouse]
+        context: dg.AssetExecutionContext, dbt: dg.ResourceParam[DbtCliResource], warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[Any]:
         yield from _windowed(context, dbt, warehouse)
 
@@ -104,7 +112,7 @@ def _told(warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, 
     """What an operator reads of one model: its rows in the window, what the call changed, a few of them."""
     relation = f"{node['schema']}.{node['name']}"
     if node["config"]["materialized"] == "view":
-        return {"sample": dg.MetadataValue.md(table(warehouse.look(relation, rows=TABLE_ROWS)))}
+        return {"sample": table(warehouse.look(relation, rows=TABLE_ROWS))}
     day = next(iter(node["config"]["meta"].get("window_days", ())), None)
     report = warehouse.mart_report(
         relation,
@@ -118,5 +126,5 @@ def _told(warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, 
         "dagster/partition_row_count": report.rows,
         **counts(report),
         **span(pd.Series([report.earliest, report.latest])),
-        "sample": dg.MetadataValue.md(table(report.sample)),
+        "sample": table(report.sample),
     }

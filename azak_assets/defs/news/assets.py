@@ -11,7 +11,8 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.reporting import loaded, nothing, table, total, usage
+from azak_assets.defs.markdown import bullets, table
+from azak_assets.defs.reporting import loaded, nothing, total, usage
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.resources import Upstreams
@@ -167,9 +168,7 @@ def news(
         source_rejects = [reject for _, batch in batches for reject in batch.rejects]
         warehouse.quarantine(source_rejects, source=label)
         rejects.extend(source_rejects)
-    asked = dg.MetadataValue.md(
-        "\n".join(f"* {source}: {count} × {state}" for (source, state), count in states.items())
-    )
+    asked = bullets(f"{source}: {count} × {state}" for (source, state), count in states.items())
     if not frames:
         for key in (["raw", "news_articles"], ["raw", "news_sightings"]):
             yield dg.MaterializeResult(asset_key=key, metadata={**nothing("no source to ask"), "sources": asked})
@@ -275,6 +274,6 @@ def mentions(context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Ware
             **metadata,
             "articles": len(articles),
             "articles with a mention": int(frame["article_id"].nunique()),
-            "most mentioned": dg.MetadataValue.md(table(most)),
+            "most mentioned": table(most),
         }
     )

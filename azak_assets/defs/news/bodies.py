@@ -11,6 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets.defs.failures import silent
+from azak_assets.defs.markdown import bullets
 from azak_assets.defs.reporting import loaded, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
@@ -100,7 +101,7 @@ def article_bodies(
         metadata={
             **loaded(result, frame, instant="trading_day", columns=["url", "status", "characters", "text"]),
             "left for the next run": len(wanted) - len(rows),
-            "hosts left alone": dg.MetadataValue.md("\n".join(f"* {why}" for why in refused.values()) or "none"),
+            "hosts left alone": bullets(refused.values()),
             **told,
             **usage(upstreams),
         }

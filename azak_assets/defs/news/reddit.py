@@ -9,6 +9,7 @@ from collections import Counter
 import dagster as dg
 
 from azak_assets.defs.failures import silent
+from azak_assets.defs.markdown import bullets
 from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
@@ -68,9 +69,9 @@ def reddit_posts(
         posts.update({post.post_id: post for post in batch.records})
         rejects.extend(batch.rejects)
         left_out.update(batch.notes)
-    asked = "\n".join(f"* r/{name}: {state}" for name, state in told.items())
+    asked = [f"r/{name}: {state}" for name, state in told.items()]
     if not any(state.endswith(" posts") for state in told.values()):
-        raise dg.Failure(f"No subreddit answered.\n{asked}", allow_retries=False)
+        raise dg.Failure(f"No subreddit answered. {'; '.join(asked)}", allow_retries=False)
     source = f"{upstreams.source}reddit"
     frame, repaired = posts_frame(posts.values())
     result = warehouse.load("raw.reddit_posts", frame, Scope(days=None), complete=False, source=source)
@@ -78,7 +79,7 @@ def reddit_posts(
     return dg.MaterializeResult(
         metadata={
             **loaded(result, frame, instant="published_at", rejects=rejects, columns=SHOWN),
-            "subreddits": dg.MetadataValue.md(asked),
+            "subreddits": bullets(asked),
             "repaired": repaired,
             **left_out,
             **usage(upstreams),

@@ -5,7 +5,8 @@ Belongs here: declaring evaluations as an asset. The rules live in `scoring`; th
 
 import dagster as dg
 
-from azak_assets.defs.reporting import counts, span, table
+from azak_assets.defs.markdown import table
+from azak_assets.defs.reporting import counts, span
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
@@ -57,7 +58,7 @@ def model_evaluations(
             "rows": len(rows),
             **counts(result),
             **span(rows["exit_day"]),
-            "sample": dg.MetadataValue.md(table(rows)),
-            "by model": dg.MetadataValue.md(table(summary, rows=60)),
+            "sample": table(rows),
+            "by model": table(summary, rows=60),
         }
     )
