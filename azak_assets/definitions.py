@@ -25,8 +25,8 @@ from azak_assets.resources import (
     TablesOnly,
     UpstreamsResource,
     WarehouseResource,
-    is_live,
 )
+from azak_assets.runtime import is_live
 
 GROUPS = (reference, market, news, disclosures, retrieval, forecasts, scores, health)
 """Every module of such a folder is loaded, and the folder's name is the group of its assets."""

@@ -9,7 +9,7 @@ from datetime import datetime, time
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.krx.universe import FIRST_TRADING_DAY
+from azak_assets.universe import FIRST_TRADING_DAY
 
 TRADING_DAYS = dg.DailyPartitionsDefinition(
     start_date=FIRST_TRADING_DAY.isoformat(),

@@ -30,9 +30,9 @@ from azak_assets import krx
 from azak_assets.cli.environment import newest_settled, ready_manifest
 from azak_assets.cli.processes import Child, free_port, stop
 from azak_assets.sandbox import SeededWorld, create_app
-from azak_assets.sandbox.world import DailyBar, Issue
+from azak_assets.sandbox.worlds.world import DailyBar, Issue
 from azak_assets.settings import REPOSITORY
-from azak_assets.warehouse import database
+from azak_assets.warehouse.postgres import database
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 from benchmarks.bars import Row, finish

@@ -21,7 +21,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from azak_assets import krx
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse.postgres import database, server
 from benchmarks.bars import Row, finish
 
 PROJECT = Path(__file__).resolve().parent.parent / "azak_dbt"

@@ -16,13 +16,13 @@ from pathlib import Path
 from azak_assets import krx
 from azak_assets.cli.environment import start_sandbox
 from azak_assets.cli.processes import Child, stop
-from azak_assets.resources import Upstreams, current_world
+from azak_assets.runtime import Upstreams, current_world
 from azak_assets.settings import Settings
 from azak_assets.sources.collect import collect
-from azak_assets.warehouse import database
-from azak_assets.warehouse.health import SourceLedger
-from azak_assets.warehouse.limits import Closed, PostgresBudget
-from azak_assets.warehouse.payloads import PayloadWriter
+from azak_assets.warehouse.calls.call_log import SourceLedger
+from azak_assets.warehouse.calls.rate_limit import Closed, PostgresBudget
+from azak_assets.warehouse.calls.recordings import PayloadWriter
+from azak_assets.warehouse.postgres import database
 from benchmarks.bars import Row, finish
 from benchmarks.load_partition import own_database
 

@@ -22,14 +22,14 @@ import uvicorn
 
 from azak_assets import krx
 from azak_assets.cli.processes import Child, free_port, stop
+from azak_assets.ports import Token
 from azak_assets.sandbox import SeededWorld, create_app
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.sources.collect import collect
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.kis.minutes import SessionMinutes
-from azak_assets.sources.protocols import Token
-from azak_assets.warehouse import database
-from azak_assets.warehouse.limits import BACKFILL_SHARE, PostgresBudget
+from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE, PostgresBudget
+from azak_assets.warehouse.postgres import database
 from benchmarks.bars import Row, finish
 from benchmarks.kis_client import BUDGET, LIMIT, Counted
 from benchmarks.load_partition import own_database

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.cli.environment import ready_manifest
-from azak_assets.warehouse import database, limits
+from azak_assets.warehouse.calls import rate_limit
+from azak_assets.warehouse.postgres import database
 from benchmarks.bars import Row, finish
 from benchmarks.daily_session import fill_stocks
 from benchmarks.load_partition import own_database
@@ -118,7 +119,7 @@ def main() -> None:
         }  # fmt: skip
         memory = Memory(now, names)
         httpx.HTTPTransport.handle_request = memory  # type: ignore[method-assign] - an object is not bound
-        limits.PostgresBudget.acquire = lambda *_: None  # type: ignore[method-assign]
+        rate_limit.PostgresBudget.acquire = lambda *_: None  # type: ignore[method-assign]
         engine = database.create_engine(url)
         codes = [f"{number:06}" for number in range(100_000, 100_000 + QUERIES - MARKET_QUERIES)]
         fill_stocks(engine, codes, names[MARKET_QUERIES:], tier=1)

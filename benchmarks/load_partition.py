@@ -24,8 +24,9 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.defs.market.assets import Collected, store
 from azak_assets.sources.records import Batch, DailyBar
-from azak_assets.warehouse import database, encode, server
+from azak_assets.warehouse import encode
 from azak_assets.warehouse.load import Scope, load_partition
+from azak_assets.warehouse.postgres import database, server
 from azak_assets.warehouse.tables import spec
 from azak_assets.warehouse.warehouse import Warehouse
 from benchmarks.bars import Row, finish

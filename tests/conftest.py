@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from azak_assets.cli.environment import DBT_PROJECT, ready_manifest
-from azak_assets.warehouse import database as warehouse_database
-from azak_assets.warehouse import server
+from azak_assets.warehouse.postgres import database as warehouse_database
+from azak_assets.warehouse.postgres import server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

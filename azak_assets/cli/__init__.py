@@ -200,7 +200,7 @@ def predict(
 def _url() -> str:
     """The URL of Azak's database, which exists and answers."""
     from azak_assets.settings import Settings  # noqa: PLC0415
-    from azak_assets.warehouse.database import ensure_databases  # noqa: PLC0415
+    from azak_assets.warehouse.postgres.database import ensure_databases  # noqa: PLC0415
 
     settings = Settings()
     own = settings.azak_database_url.get_secret_value() if settings.azak_database_url else None
@@ -219,13 +219,13 @@ def migrate() -> None:
 @db.command()
 def status() -> None:
     """Show the server, the world, the current migration and the pending ones. Example: `azak db status`."""
-    from azak_assets.warehouse import database, world  # noqa: PLC0415
+    from azak_assets.warehouse.postgres import database, stamp  # noqa: PLC0415
 
     url = _url()
     state = database.status(url)
     engine = database.create_engine(url)
     console.print(f"server     {engine.url.render_as_string()}", soft_wrap=True)
-    console.print(f"world      {(world.current(engine) if state.current else None) or 'none yet'}")
+    console.print(f"world      {(stamp.current(engine) if state.current else None) or 'none yet'}")
     console.print(f"revision   {state.current or 'never migrated'} (newest {state.head})")
     for pending in state.pending:
         console.print(f"pending    {pending}")
@@ -241,7 +241,7 @@ def rollback(
     from alembic.util import CommandError  # noqa: PLC0415
 
     from azak_assets.cli.environment import CannotStart  # noqa: PLC0415
-    from azak_assets.warehouse import database  # noqa: PLC0415
+    from azak_assets.warehouse.postgres import database  # noqa: PLC0415
 
     url = _url()
     if not yes:
@@ -267,7 +267,7 @@ def url() -> None:
 def stop() -> None:
     """Stop the embedded server of this AZAK_HOME. Example: `azak db stop`."""
     from azak_assets.settings import Settings  # noqa: PLC0415
-    from azak_assets.warehouse import server  # noqa: PLC0415
+    from azak_assets.warehouse.postgres import server  # noqa: PLC0415
 
     home = Settings().azak_home
     console.print("[green]✓[/] stopped" if server.stop(home) else f"no server of {home} was running")

@@ -15,10 +15,10 @@ from rich.markup import escape
 
 from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, newest_settled
-from azak_assets.resources import Upstreams, current_settings, current_world, database_url
+from azak_assets.runtime import Upstreams, current_settings, current_world, database_url
 from azak_assets.settings import Settings
 from azak_assets.sources.failures import NotConfigured, SourceFailure
-from azak_assets.warehouse import database, world
+from azak_assets.warehouse.postgres import database, stamp
 
 QUERY = "증시"
 RECENT = timedelta(minutes=10)
@@ -94,7 +94,7 @@ def ask_sources(console: Console) -> bool:
     """Ask, and print a line for each upstream as it answers; whether all that are configured did.
 
     Raises:
-        CannotStart: the database has no tables yet. world.WorldMismatch, NotConfigured, Unavailable: see `resources`.
+        CannotStart: the database has no tables yet. stamp.WorldMismatch, NotConfigured, Unavailable: see `resources`.
     """
     settings = current_settings()
     of_world = current_world(settings)
@@ -105,9 +105,9 @@ def ask_sources(console: Console) -> bool:
         )
     engine = database.create_engine(url)
     try:
-        found = world.current(engine)
+        found = stamp.current(engine)
         if found not in (None, of_world.name):
-            raise world.WorldMismatch(str(found), of_world.name)
+            raise stamp.WorldMismatch(str(found), of_world.name)
         upstreams = Upstreams(settings, of_world, engine)
         try:
             return _ask_all(console, settings, upstreams)

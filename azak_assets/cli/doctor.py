@@ -18,8 +18,9 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.settings import Mode, Settings, described
-from azak_assets.warehouse import asof, database, server, world
-from azak_assets.warehouse.limits import BACKFILL_SHARE
+from azak_assets.warehouse import asof
+from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
+from azak_assets.warehouse.postgres import database, server, stamp
 
 FAMILY = (
     "dagster",
@@ -138,7 +139,7 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
         with engine.connect() as connection:
             version = connection.scalar(sa.text("show server_version"))
             latest = connection.scalar(sa.text("select max(trade_date) from raw.daily_bars")) if state.current else None
-        of_world = world.current(engine) if state.current else None
+        of_world = stamp.current(engine) if state.current else None
         console.print(
             f"database: PostgreSQL {version}, world {of_world or 'none yet'}, "
             f"revision {state.current or 'none'}, newest daily bars {latest or 'none'}"

@@ -14,7 +14,8 @@ from rich.console import Console
 from azak_assets.cli.environment import DBT_PROJECT, CannotStart, environment
 from azak_assets.cli.processes import program
 from azak_assets.settings import REPOSITORY, Settings
-from azak_assets.warehouse import catalogue, database, server
+from azak_assets.warehouse import catalogue
+from azak_assets.warehouse.postgres import database, server
 
 FILES = {"erd.md": catalogue.erd, "dictionary.md": catalogue.dictionary}
 

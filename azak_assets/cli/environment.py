@@ -22,10 +22,10 @@ from rich.console import Console
 
 from azak_assets import krx
 from azak_assets.cli.processes import Child, free_port, program, stop
-from azak_assets.krx.universe import FIRST_TRADING_DAY, SETTLED_AFTER_CLOSE
-from azak_assets.resources import World, current_world
+from azak_assets.runtime import World, current_world
 from azak_assets.settings import REPOSITORY, Mode, Settings
-from azak_assets.warehouse import database, server, world
+from azak_assets.universe import FIRST_TRADING_DAY
+from azak_assets.warehouse.postgres import database, server, stamp
 
 SANDBOX_START_S = 60
 DEFAULT_SEED = 1
@@ -37,7 +37,7 @@ KIND_OF_WORLD = {"live": "", "seed": " (sandbox: invented data)", "replay": " (s
 
 def newest_settled(now: datetime) -> krx.Session:
     """The newest session whose bars are final at ``now``."""
-    return krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
+    return krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
 
 
 HISTORY_SESSIONS = 60
@@ -72,7 +72,7 @@ def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAUL
     """Make the world ready, tell the console each step, and stop the sandbox afterwards if it was started here.
 
     Raises:
-        CannotStart, server.ServerError, database.DatabaseError, world.WorldMismatch: with one sentence on what to do.
+        CannotStart, server.ServerError, database.DatabaseError, stamp.WorldMismatch: with one sentence on what to do.
     """
     settings = Settings()
     (settings.azak_home / "logs").mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAUL
         databases = ready_databases(settings, console)
         engine = database.create_engine(databases.azak)
         try:
-            world.stamp(engine, of_world.name)
+            stamp.stamp(engine, of_world.name)
         finally:
             engine.dispose()
         variables = environment(settings, databases)

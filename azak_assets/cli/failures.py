@@ -70,7 +70,7 @@ def disk_is_full(said: str) -> str:
     reason = next((line for line in lines if says_disk_is_full(line)), lines[0]).rstrip(".")
     after = "and run the same command again: the transaction that failed left nothing behind."
     if settings.azak_database_url is not None:
-        from azak_assets.warehouse.database import parse_url  # noqa: PLC0415 - loads SQLAlchemy
+        from azak_assets.warehouse.postgres.database import parse_url  # noqa: PLC0415 - loads SQLAlchemy
 
         url = parse_url(settings.azak_database_url.get_secret_value())
         return (

@@ -14,7 +14,7 @@ from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, prepared
 from azak_assets.forecast.models import load_models
 from azak_assets.forecast.predict import forecast_articles
-from azak_assets.resources import ChatModels, open_warehouse, retrieval
+from azak_assets.runtime import ChatModels, open_warehouse, retrieval
 from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 

@@ -24,12 +24,13 @@ from rich.table import Table
 from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, environment, ready_databases, ready_manifest
 from azak_assets.cli.run import COUNTS, Outcome
-from azak_assets.resources import Upstreams, World
+from azak_assets.ports import Token
+from azak_assets.runtime import Upstreams, World
 from azak_assets.settings import Mode, Settings
-from azak_assets.sources.protocols import Token
-from azak_assets.warehouse import database, payloads, replay, world
-from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
-from azak_assets.warehouse.payloads import KeptRun
+from azak_assets.warehouse.calls import recordings, rerun
+from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
+from azak_assets.warehouse.calls.recordings import KeptRun
+from azak_assets.warehouse.postgres import database, stamp
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -85,7 +86,7 @@ class Told:
 
     outcome: Outcome = field(default_factory=Outcome)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    missing: dict[payloads.Key, None] = field(default_factory=dict)
+    missing: dict[recordings.Key, None] = field(default_factory=dict)
     runs: int = 0
 
 
@@ -93,7 +94,7 @@ def replay_payloads(console: Console, *, first: date, last: date) -> bool:
     """Repeat the runs answered on the KST days from ``first`` to ``last``; whether every step succeeded.
 
     Raises:
-        CannotStart: nothing is kept of those days. world.WorldMismatch: it is of another world than the database.
+        CannotStart: nothing is kept of those days. stamp.WorldMismatch: it is of another world than the database.
     """
     if first > last:
         raise CannotStart(f"--from {first} is later than --to {last}: swap them.")
@@ -116,30 +117,30 @@ def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) ->
     """The runs to repeat, and their world; a new database is stamped with it.
 
     Raises:
-        CannotStart, world.WorldMismatch: as `replay_payloads`.
+        CannotStart, stamp.WorldMismatch: as `replay_payloads`.
     """
-    of_world = _world(settings, world.current(engine))
-    folder = payloads.folder_of(settings.azak_home, of_world)
-    runs = payloads.runs(folder, first, last)
+    of_world = _world(settings, stamp.current(engine))
+    folder = recordings.folder_of(settings.azak_home, of_world)
+    runs = recordings.runs(folder, first, last)
     if not runs:
-        kept = payloads.days(folder)
+        kept = recordings.days(folder)
         which = f"; kept are {kept[0]} … {kept[-1]}" if kept else ""
         raise CannotStart(f"No answers of {first} … {last} are kept under {folder}{which}.")
-    world.stamp(engine, of_world)
+    stamp.stamp(engine, of_world)
     return runs, of_world
 
 
 def _world(settings: Settings, stamped: str | None) -> str:
     """The world to replay: the database's, or the only one there are payloads of that fits the mode."""
     is_live = settings.mode is Mode.LIVE
-    kept = payloads.worlds(settings.azak_home)
+    kept = recordings.worlds(settings.azak_home)
     if not kept:
         raise CannotStart(
             f"No answers are kept under {settings.azak_home / 'payloads'}: a run keeps them for AZAK_PAYLOAD_DAYS "
             "days, on the machine it runs on; copy that folder here."
         )
     if stamped is not None and stamped not in kept:
-        raise world.WorldMismatch(stamped, kept[0])
+        raise stamp.WorldMismatch(stamped, kept[0])
     fitting = [stamped] if stamped is not None else [name for name in kept if (name == "live") == is_live]
     if len(fitting) != 1:
         raise CannotStart(
@@ -193,7 +194,7 @@ def replay_runs(
                     list({id(one): one for one in (asking[key] for key in selected)}.values()),
                     instance=None,
                     resources={
-                        "warehouse": replay.warehouse_for(engine, run, runs),
+                        "warehouse": rerun.warehouse_for(engine, run, runs),
                         "upstreams": ReplayedUpstreams(settings, of_run, engine, clock, answers),
                     },
                     partition_key=run.about["tags"].get("dagster/partition"),

@@ -43,9 +43,9 @@ from azak_assets.cli.processes import (
     stop_on_signals,
     tell,
 )
-from azak_assets.resources import World
+from azak_assets.runtime import World
 from azak_assets.settings import REPOSITORY, Settings
-from azak_assets.warehouse import server
+from azak_assets.warehouse.postgres import server
 
 UI_START_S = 120
 POLL_PATIENCE_S = 300

@@ -6,7 +6,7 @@ Belongs here: that translation. Does not belong here: naming causes (`sources.fa
 import dagster as dg
 
 from azak_assets.defs.reporting import nothing
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import SourceFailure
 
 RETRIES, RETRY_AFTER_S = 2, 30

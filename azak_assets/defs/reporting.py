@@ -17,7 +17,7 @@ from azak_assets.sources.records import Reject
 if TYPE_CHECKING:
     import pandas as pd
 
-    from azak_assets.resources import Upstreams
+    from azak_assets.runtime import Upstreams
     from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.scope import LoadResult
 

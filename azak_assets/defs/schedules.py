@@ -18,9 +18,7 @@ from azak_assets.defs.market.flows import flows_are_out
 from azak_assets.defs.market.sensors import intraday_collector, intraday_job
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.defs.owed import PARTITION, is_owed, made_since, next_owed
-from azak_assets.krx.publication import surely_published_from
-from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
-from azak_assets.resources import is_live
+from azak_assets.runtime import is_live
 
 PRODUCTS, RATIOS, WITNESS = (
     dg.AssetKey(["raw", name]) for name in ("product_info", "financial_ratios", "krx_daily_bars")
@@ -154,7 +152,7 @@ def news_feed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 def _settled(now: datetime) -> list[krx.Session]:
     """The newest sessions whose bars are final, oldest first; an older one that is missing is left to a person."""
-    newest = krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
+    newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
     return krx.sessions(krx.shift(newest.day, 1 - LOOK_BACK_SESSIONS).day, newest.day)
 
 
@@ -189,7 +187,7 @@ def after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     today = now.date()
     graph = context.repository_def.asset_graph
     due = {
-        one.day: one.close_at + SETTLED_AFTER_CLOSE
+        one.day: one.close_at + krx.FINAL_AFTER_CLOSE
         for one in _settled(now)
         if one.day == today or (begun is not None and one.day.isoformat() >= begun)
     }
@@ -202,7 +200,7 @@ def after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
         now=now,
     )
     if isinstance(owed, str):
-        ready = session.close_at + SETTLED_AFTER_CLOSE
+        ready = session.close_at + krx.FINAL_AFTER_CLOSE
         if session.day != today:
             clock = f"{today} is no session; the next is {session.day}."
         else:
@@ -322,7 +320,7 @@ def before_open(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
 def exchange_told(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for the oldest of the newest sessions whose prices are there and that the exchange must have published."""
     now, _ = _session_now(context)
-    due = {one.day: surely_published_from(one.day) for one in _settled(now)}
+    due = {one.day: krx.surely_published_from(one.day) for one in _settled(now)}
     have = made_since(context.instance, [DAILY_BARS], dict.fromkeys(map(str, due), 0.0))
     owed = next_owed(
         context.instance,

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 
 SEEN_WITHIN = timedelta(hours=24)
 """An article or filing first seen within this time of its own counts as known when it was seen (DESIGN, decision 2)."""
@@ -76,9 +75,9 @@ def settled(window: Window, now: datetime) -> Window:
             next session on a closed day, which is right for news and wrong for prices; the message says from when on
             the session can be asked for.
     """
-    ready = window.last.close_at + SETTLED_AFTER_CLOSE
+    ready = window.last.close_at + krx.FINAL_AFTER_CLOSE
     if now < ready:
-        newest = krx.last_closed_session(now - SETTLED_AFTER_CLOSE).day
+        newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE).day
         raise dg.Failure(
             f"The session of {window.last.day} has no final bars yet: it opens {window.last.open_at:%Y-%m-%d %H:%M} "
             f"and its bars can be asked for from {ready:%H:%M} KST. Materialize it then; the newest settled session is "

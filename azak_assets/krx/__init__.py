@@ -16,6 +16,7 @@ from azak_assets.krx.instants import (
     window_of,
 )
 from azak_assets.krx.prices import PriceLimits, price_limits, round_to_tick, tick_size
+from azak_assets.krx.publication import FINAL_AFTER_CLOSE, published_from, surely_published_from
 from azak_assets.krx.sessions import (
     FIRST_DAY,
     KST,
@@ -37,6 +38,7 @@ from azak_assets.krx.sessions import (
 )
 
 __all__ = [
+    "FINAL_AFTER_CLOSE",
     "FIRST_DAY",
     "KST",
     "LAST_DAY",
@@ -56,12 +58,14 @@ __all__ = [
     "next_session",
     "previous_session",
     "price_limits",
+    "published_from",
     "round_to_tick",
     "session",
     "session_on_or_after",
     "session_on_or_before",
     "sessions",
     "shift",
+    "surely_published_from",
     "tick_size",
     "tradable_session",
     "tradable_sessions_of",

@@ -1,12 +1,14 @@
-"""When the exchange publishes its own statistics of a session; `sources.krx_openapi` says how sure that is.
+"""When a session's numbers are final, and when the exchange publishes its own; `sources.krx_openapi` says how sure.
 
-Belongs here: the two instants. Does not belong here: what is published, or asking for it.
+Belongs here: these instants. Does not belong here: what is published, or asking for it.
 """
 
 from datetime import date, datetime, time, timedelta
 
 from azak_assets.krx.sessions import KST, next_session
 
+FINAL_AFTER_CLOSE = timedelta(minutes=10)
+"""A session's bars are final this long after its close; the nominal time of daily and index bars."""
 PUBLISHED_AT = time(8)
 
 

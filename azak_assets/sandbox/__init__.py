@@ -8,11 +8,11 @@ when somebody wants it to in `faults`; `server` puts all behind one address.
 """
 
 from azak_assets.sandbox.faults import PlanError, read_plan
-from azak_assets.sandbox.limits import Limits
-from azak_assets.sandbox.replay import ReplayError, ReplayWorld
-from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, open_world, serve, start_in_thread
-from azak_assets.sandbox.world import World
+from azak_assets.sandbox.wire.limits import Limits
+from azak_assets.sandbox.worlds.recorded import ReplayError, ReplayWorld
+from azak_assets.sandbox.worlds.seeded import SeededWorld
+from azak_assets.sandbox.worlds.world import World
 
 __all__ = [
     "Limits",

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from azak_assets.sandbox.refusals import IN_SUCCESS, MAINTENANCE, refusal, upstream_of
+from azak_assets.sandbox.wire.refusals import IN_SUCCESS, MAINTENANCE, refusal, upstream_of
 
 Kind = Literal[
     "500", "429", "401", "403", "error_in_200", "empty", "html", "truncated", "cp949", "words", "expired_token", "lost",

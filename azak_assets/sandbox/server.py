@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
-from azak_assets.sandbox import (
+from azak_assets.sandbox.faults import Fault, FaultMiddleware, Faults
+from azak_assets.sandbox.wire import (
     kis,
     kis_company,
     krx_openapi,
@@ -32,11 +33,10 @@ from azak_assets.sandbox import (
     rss,
     telegram,
 )
-from azak_assets.sandbox.faults import Fault, FaultMiddleware, Faults
-from azak_assets.sandbox.limits import Limits, PerDay, PerPeriod, PerSecond
-from azak_assets.sandbox.replay import ReplayWorld
-from azak_assets.sandbox.seeded import SeededWorld
-from azak_assets.sandbox.world import World
+from azak_assets.sandbox.wire.limits import Limits, PerDay, PerPeriod, PerSecond
+from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.seeded import SeededWorld
+from azak_assets.sandbox.worlds.world import World
 
 LIMITS = Limits()
 

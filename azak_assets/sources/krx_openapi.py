@@ -20,7 +20,7 @@ from datetime import date, datetime
 from typing import Any
 
 from azak_assets import krx
-from azak_assets.krx.publication import surely_published_from
+from azak_assets.ports import Budget
 from azak_assets.sources.failures import (
     ContractChanged,
     Empty,
@@ -31,7 +31,6 @@ from azak_assets.sources.failures import (
     Unavailable,
 )
 from azak_assets.sources.fields import Refused, Row, day, one_each, optional_text, parse_rows, text, whole
-from azak_assets.sources.protocols import Budget
 from azak_assets.sources.records import Batch, ExchangeBar, Market
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
@@ -85,7 +84,7 @@ class KrxOpenApiClient:
             params={"basDd": f"{session.day:%Y%m%d}"},
         )
         rows = body["OutBlock_1"]
-        if not rows and self._now() >= surely_published_from(session.day):
+        if not rows and self._now() >= krx.surely_published_from(session.day):
             advice = "The exchange answers so for a closed day too: check the calendar, or run again later"
             raise Empty(UPSTREAM, f"no issue of {market} on {session.day}", url=answer.url, advice=advice)
         found, rejects = parse_rows(rows, lambda row: _bar(row, market, session))
@@ -157,7 +156,7 @@ def _bar(row: Row, market: Market, session: krx.Session) -> ExchangeBar:
         turnover_krw=_number(row, "ACC_TRDVAL"),
         market_cap_krw=_optional_number(row, "MKTCAP"),
         listed_shares=_optional_number(row, "LIST_SHRS"),
-        known_at=surely_published_from(session.day),
+        known_at=krx.surely_published_from(session.day),
     )
 
 

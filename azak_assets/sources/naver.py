@@ -12,9 +12,9 @@ from datetime import time as time_of_day
 from typing import Any
 
 from azak_assets import krx
+from azak_assets.ports import Budget
 from azak_assets.sources.failures import ContractChanged, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
-from azak_assets.sources.protocols import Budget
 from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 

@@ -13,9 +13,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from azak_assets import krx
+from azak_assets.ports import Budget
 from azak_assets.sources.failures import ContractChanged, Empty, RateLimited, SourceFailure, Unauthorized, Unavailable
 from azak_assets.sources.fields import Refused, Row, day, optional_text, parse_rows, text
-from azak_assets.sources.protocols import Budget
 from azak_assets.sources.records import Batch, CorpCode, Filing, Reject
 from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
 

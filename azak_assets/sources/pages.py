@@ -16,8 +16,8 @@ from protego import Protego
 from selectolax.lexbor import LexborHTMLParser
 
 from azak_assets import krx
+from azak_assets.ports import Budget, HostRules, HostStore
 from azak_assets.sources.failures import Blocked, ContractChanged, RateLimited, SourceFailure, Unauthorized
-from azak_assets.sources.protocols import Budget, HostRules, HostStore
 from azak_assets.sources.transport import Answer, Transport
 
 AGENT = "Azak"

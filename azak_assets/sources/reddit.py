@@ -19,6 +19,7 @@ from praw.exceptions import PRAWException
 from prawcore.exceptions import PrawcoreException, RequestException
 
 from azak_assets import krx
+from azak_assets.ports import Budget
 from azak_assets.sources.failures import (
     Action,
     Blocked,
@@ -31,7 +32,6 @@ from azak_assets.sources.failures import (
     Unauthorized,
 )
 from azak_assets.sources.fields import Refused, Row, epoch, optional_text, parse_rows, text, whole
-from azak_assets.sources.protocols import Budget
 from azak_assets.sources.records import Batch, RedditPost, Reject
 from azak_assets.sources.transport import PATIENCE_S, USER_AGENT, Answer, Transport, payload_hash
 

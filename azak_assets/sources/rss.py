@@ -15,10 +15,10 @@ from datetime import datetime
 import feedparser
 
 from azak_assets import krx
+from azak_assets.ports import Budget, ValidatorStore
 from azak_assets.sources.failures import ContractChanged, Empty, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
 from azak_assets.sources.naver import is_date_only
-from azak_assets.sources.protocols import Budget, ValidatorStore
 from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
 

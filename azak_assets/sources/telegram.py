@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from azak_assets.ports import Budget
 from azak_assets.sources.failures import (
     ContractChanged,
     NotForThisAccount,
@@ -18,7 +19,6 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unconfirmed,
 )
-from azak_assets.sources.protocols import Budget
 from azak_assets.sources.transport import Answer, Transport
 
 UPSTREAM = "telegram"

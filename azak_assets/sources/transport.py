@@ -32,6 +32,7 @@ from tenacity import (
 )
 
 from azak_assets import krx
+from azak_assets.ports import Budget, Closed, Ledger, Question
 from azak_assets.sources.failures import (
     BY_CAUSE,
     SECRET_PARAMETERS,
@@ -46,7 +47,6 @@ from azak_assets.sources.failures import (
     Unconfirmed,
     without_secrets,
 )
-from azak_assets.sources.protocols import Budget, Closed, Ledger, Question
 
 log = logging.getLogger(__name__)
 

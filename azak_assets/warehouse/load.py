@@ -18,7 +18,8 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from azak_assets.warehouse import encode, frames, health
+from azak_assets.warehouse import encode, frames
+from azak_assets.warehouse.calls import call_log
 from azak_assets.warehouse.changes import Change
 from azak_assets.warehouse.encode import FrameError
 from azak_assets.warehouse.scope import LoadResult, Scope
@@ -138,8 +139,8 @@ def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
 def _heard(writer: Writer, table: str, source: str, rows: int) -> None:
     """Note that a source was heard, and whether it had anything to say; only of what sources say."""
     if table.startswith("raw."):
-        session = health.session_of(writer.observed_at)
-        writer.execute(health.HEARD, source=source, table=table, at=writer.observed_at, rows=rows, session=session)
+        session = call_log.session_of(writer.observed_at)
+        writer.execute(call_log.HEARD, source=source, table=table, at=writer.observed_at, rows=rows, session=session)
 
 
 def _scope_hash(scope: Scope, *, complete: bool) -> str:

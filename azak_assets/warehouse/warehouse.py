@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from azak_assets.warehouse.asof import Clock, Days
-    from azak_assets.warehouse.health import FeedHealth, SourceHealth
+    from azak_assets.warehouse.calls.call_log import FeedHealth, SourceHealth
     from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.witness import Comparison
 
@@ -118,16 +118,16 @@ class Warehouse:
         return load.refused_values(self.engine, reason)
 
     def source_health(self) -> list[SourceHealth]:
-        """Return how each upstream answers; see `health.sources`. Not inside a transaction."""
-        from azak_assets.warehouse import health  # noqa: PLC0415
+        """Return how each upstream answers; see `call_log.sources`. Not inside a transaction."""
+        from azak_assets.warehouse.calls import call_log  # noqa: PLC0415
 
-        return health.sources(self._own_engine)
+        return call_log.sources(self._own_engine)
 
     def feed_health(self) -> list[FeedHealth]:
-        """Return when each source last brought rows; see `health.feeds`. Not inside a transaction."""
-        from azak_assets.warehouse import health  # noqa: PLC0415
+        """Return when each source last brought rows; see `call_log.feeds`. Not inside a transaction."""
+        from azak_assets.warehouse.calls import call_log  # noqa: PLC0415
 
-        return health.feeds(self._own_engine)
+        return call_log.feeds(self._own_engine)
 
     def cutoff(self) -> datetime:
         """Return an instant for live as-of reads, taken under the lock that loads hold; see `transactions.cutoff`."""

@@ -11,7 +11,7 @@ import pytest
 
 from azak_assets.cli.environment import CONNECTION, environment, ready_manifest
 from azak_assets.settings import REPOSITORY, Settings
-from azak_assets.warehouse.database import Databases
+from azak_assets.warehouse.postgres.database import Databases
 
 DBT_CALL = """
 from azak_assets.defs.marts.assets import PROJECT, DbtResource

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from azak_assets.cli.failures import as_typed, sentences
 from azak_assets.cli.run import _cause
-from azak_assets.warehouse import database as warehouse_database
+from azak_assets.warehouse.postgres import database as warehouse_database
 
 NO_SPACE = (
     "do $$ begin raise exception 'could not extend file \"base/5/16385\": No space left on device'"

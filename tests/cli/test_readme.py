@@ -10,7 +10,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.cli.environment import DEFAULT_SEED
-from azak_assets.sandbox.seeded import SeededWorld
+from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.settings import REPOSITORY, described
 from azak_assets.text.mentions import MentionFinder
 

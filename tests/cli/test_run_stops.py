@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse.postgres import database, server
 from tests.integration import replay_folder
 from tests.integration.conftest import Home
 from tests.integration.test_killed_runs import wait_for_step

@@ -22,7 +22,7 @@ import pytest
 
 from azak_assets import krx
 from azak_assets.cli.processes import family
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse.postgres import database, server
 from tests.integration import replay_folder
 from tests.integration.conftest import AZAK, Home
 

@@ -13,7 +13,7 @@ from docker_files import DOCKER, IMAGE_ROOT, REPOSITORY, Instruction, copies
 from azak_assets.cli.environment import environment
 from azak_assets.cli.processes import program
 from azak_assets.settings import Settings, described
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse.postgres import database, server
 
 OURS = ("migrate", "code", "webserver", "viewer", "daemon", "sandbox")
 """The services of our own image."""

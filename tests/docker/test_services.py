@@ -27,7 +27,7 @@ from psycopg import sql
 from azak_assets.cli.environment import environment
 from azak_assets.cli.processes import Child, free_port, stop
 from azak_assets.settings import Settings
-from azak_assets.warehouse import database
+from azak_assets.warehouse.postgres import database
 
 COMMAND_S = 90
 """Longest a command that ends by itself may take; on an idle machine the slowest takes a tenth of it."""

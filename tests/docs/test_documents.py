@@ -16,8 +16,9 @@ from azak_assets.cli.documents import FILES, build_marts
 from azak_assets.defs.schedules import SCHEDULES, SENSORS
 from azak_assets.settings import REPOSITORY
 from azak_assets.sources import failures
-from azak_assets.warehouse import catalogue, database, server
+from azak_assets.warehouse import catalogue
 from azak_assets.warehouse.catalogue import SCHEMAS
+from azak_assets.warehouse.postgres import database, server
 from azak_assets.warehouse.tables import metadata
 
 ANALYSIS = REPOSITORY / "docs" / "analysis.md"

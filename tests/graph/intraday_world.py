@@ -22,15 +22,15 @@ from pydantic import SecretStr
 from azak_assets import krx
 from azak_assets.defs import collectors
 from azak_assets.defs.market import collector, intraday
-from azak_assets.resources import Upstreams, World
+from azak_assets.ports import Token
+from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.opendart import OpenDartClient
-from azak_assets.sources.protocols import Token
-from azak_assets.warehouse import database
-from azak_assets.warehouse.health import SourceLedger
-from azak_assets.warehouse.payloads import PayloadWriter
+from azak_assets.warehouse.calls.call_log import SourceLedger
+from azak_assets.warehouse.calls.recordings import PayloadWriter
+from azak_assets.warehouse.postgres import database
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.defs.reference.assets import broker_calendar
 from azak_assets.defs.reference.checks import broker_agrees_with_calendar
-from azak_assets.resources import Upstreams, World
-from azak_assets.sandbox.seeded import SeededWorld
+from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
+from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.settings import Settings
 from azak_assets.sources.failures import NotForThisAccount
 from azak_assets.warehouse.load import Scope

@@ -15,11 +15,11 @@ from pydantic import SecretStr
 
 from azak_assets import krx
 from azak_assets.defs.reference import company
-from azak_assets.resources import Upstreams, World
+from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits
-from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.sandbox.world import Product, Ratios
+from azak_assets.sandbox.worlds.seeded import SeededWorld
+from azak_assets.sandbox.worlds.world import Product, Ratios
 from azak_assets.settings import Settings
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse

@@ -18,7 +18,7 @@ from azak_assets.cli.replay_payloads import replay_runs
 from azak_assets.defs.collectors import LOOP_TAG
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sources import transport
-from azak_assets.warehouse import payloads
+from azak_assets.warehouse.calls import recordings
 from tests.conftest import fresh_database
 from tests.graph.intraday_world import Clock, Done, Exchange, at, exchange
 
@@ -33,9 +33,9 @@ def open_at(
     """`open_at("2026-11-20 09:00")`: DART at that instant, its answers kept."""
     about = {"job": "disclosures", "assets": None, "tags": {"dagster/partition": FRIDAY, **LOOP_TAG}, "feeds": None}
 
-    def writer(clock: Clock) -> payloads.PayloadWriter:
-        folder = payloads.folder_of(tmp_path, "live")
-        return payloads.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
+    def writer(clock: Clock) -> recordings.PayloadWriter:
+        folder = recordings.folder_of(tmp_path, "live")
+        return recordings.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
 
     with ExitStack() as stack:
         yield lambda now: stack.enter_context(exchange(monkeypatch, engine, now, [], SeededWorld(1), kept=writer))
@@ -148,7 +148,7 @@ def test_a_collectors_half_hour_is_rebuilt_from_what_was_kept(
     with fresh_database(server_url, migrated_template) as url:
         other = sa.create_engine(url)
         try:
-            kept = payloads.runs(payloads.folder_of(tmp_path, "live"), day, day)
+            kept = recordings.runs(recordings.folder_of(tmp_path, "live"), day, day)
             told = replay_runs(Console(file=io.StringIO()), found.upstreams.settings, other, "live", kept)
             assert told.outcome.failures == []
             assert told.missing == {}

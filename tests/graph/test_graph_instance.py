@@ -22,7 +22,7 @@ from azak_assets import krx
 from azak_assets.cli.environment import environment, ready_manifest
 from azak_assets.defs.owed import RETRY_AFTER, next_owed
 from azak_assets.settings import REPOSITORY, Settings
-from azak_assets.warehouse import database as warehouse_database
+from azak_assets.warehouse.postgres import database as warehouse_database
 
 
 @pytest.fixture

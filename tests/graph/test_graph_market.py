@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from azak_assets import krx
 from azak_assets.defs.windows import Window, settled
-from azak_assets.resources import Upstreams, World
+from azak_assets.runtime import Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.fields import parse_rows
 from azak_assets.sources.kis import bars

@@ -21,7 +21,7 @@ from dagster_shared.serdes import serialize_value
 
 import azak_assets
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.settings import REPOSITORY
 from azak_assets.warehouse.tables import SPECS
 

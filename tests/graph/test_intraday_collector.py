@@ -22,11 +22,11 @@ from azak_assets.cli.replay_payloads import Told, replay_runs
 from azak_assets.defs.collectors import LOOP_TAG
 from azak_assets.defs.market import collector
 from azak_assets.sandbox import SeededWorld
-from azak_assets.sandbox import kis as sandbox_kis
+from azak_assets.sandbox.wire import kis as sandbox_kis
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.kis.client import KisClient
-from azak_assets.warehouse import database as warehouse_database
-from azak_assets.warehouse import payloads
+from azak_assets.warehouse.calls import recordings
+from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
 from tests.graph.intraday_world import Exchange, at, exchange, stocks_of
@@ -472,11 +472,11 @@ def half_an_hour(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Exchange, Path]]:
     """A collector's half hour, and the folder of its answers."""
-    folder = payloads.folder_of(tmp_path, "live")
+    folder = recordings.folder_of(tmp_path, "live")
     about = {"job": "intraday", "assets": None, "tags": {"dagster/partition": FRIDAY, **LOOP_TAG}, "feeds": None}
 
-    def writer(clock: Callable[[], datetime]) -> payloads.PayloadWriter:
-        return payloads.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
+    def writer(clock: Callable[[], datetime]) -> recordings.PayloadWriter:
+        return recordings.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
 
     with exchange(monkeypatch, engine, f"{FRIDAY} 10:00:20", followed, seeded, kept=writer) as opened:
         done = opened.run(loops=True)
@@ -507,7 +507,7 @@ def replayed(
             stocks_of(other.warehouse, found.world, found.codes, at(f"{FRIDAY} 10:00"))
             console = Console(file=io.StringIO(), width=200)
             settings = Settings(azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("b"))
-            return replay_runs(console, settings, engine, "live", payloads.runs(folder, day, day)), other
+            return replay_runs(console, settings, engine, "live", recordings.runs(folder, day, day)), other
 
         yield replay
         engine.dispose()

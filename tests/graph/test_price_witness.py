@@ -17,10 +17,10 @@ from azak_assets import krx
 from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
 from azak_assets.defs.market import witness
-from azak_assets.resources import Upstreams, World
-from azak_assets.sandbox.seeded import SeededWorld
+from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.sandbox.world import DailyBar, Issue, Market
+from azak_assets.sandbox.worlds.seeded import SeededWorld
+from azak_assets.sandbox.worlds.world import DailyBar, Issue, Market
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.warehouse.load import Scope

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse.postgres import database, server
 from tests.integration import replay_folder
 
 AZAK = str(Path(sys.executable).parent / "azak")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from azak_assets import krx
-from azak_assets.sources.protocols import Token
+from azak_assets.ports import Token
 
 REQUEST, STATEMENT = "request", "statement"
 
@@ -100,16 +100,17 @@ def _materialize(task: Task, report: Path) -> None:
     import httpx  # noqa: PLC0415
     import psycopg  # noqa: PLC0415
 
-    from azak_assets.resources import Upstreams, UpstreamsResource, WarehouseResource  # noqa: PLC0415
-    from azak_assets.warehouse import limits  # noqa: PLC0415
+    from azak_assets.resources import UpstreamsResource, WarehouseResource  # noqa: PLC0415
+    from azak_assets.runtime import Upstreams  # noqa: PLC0415
+    from azak_assets.warehouse.calls import rate_limit  # noqa: PLC0415
 
     os.environ.update(task.environment)
     now = datetime.fromisoformat(task.now).replace(tzinfo=krx.KST)
     counted = _Counted(task.dies_at)
     setattr(Upstreams, "now", lambda _: now)  # noqa: B010 - mypy knows methods as read-only
-    setattr(limits, "PostgresTokenStore", _TokenFile)  # noqa: B010
+    setattr(rate_limit, "PostgresTokenStore", _TokenFile)  # noqa: B010
     # The pace of each upstream has its own tests; here a page a second would cost a minute.
-    setattr(limits.PostgresBudget, "acquire", lambda *_: None)  # noqa: B010
+    setattr(rate_limit.PostgresBudget, "acquire", lambda *_: None)  # noqa: B010
     for owner, name, kind in (
         (httpx.HTTPTransport, "handle_request", REQUEST),
         (psycopg.Cursor, "execute", STATEMENT),

@@ -15,12 +15,14 @@ from azak_assets import krx
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import breadth, flows, overtime, rolling
 from azak_assets.defs.reference import assets as reference
-from azak_assets.resources import Upstreams, World
-from azak_assets.sandbox import Limits, SeededWorld, create_app, kis_after_close, seeded, start_in_thread
+from azak_assets.ports import Token
+from azak_assets.runtime import Upstreams, World
+from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
+from azak_assets.sandbox.wire import kis_after_close
+from azak_assets.sandbox.worlds import seeded
 from azak_assets.settings import Settings
 from azak_assets.sources import transport
 from azak_assets.sources.kis.client import KisClient
-from azak_assets.sources.protocols import Token
 from azak_assets.warehouse.warehouse import Warehouse
 
 STOCKS = 12

@@ -30,17 +30,17 @@ from azak_assets.defs.market import intraday
 from azak_assets.defs.market.checks import calendar_agrees_with_trading
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.retrieval.checks import index_equals_embeddings
-from azak_assets.resources import Retrieval, Upstreams, World
-from azak_assets.sandbox import kis as sandbox_kis
-from azak_assets.sandbox.replay import ReplayWorld
+from azak_assets.runtime import Retrieval, Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.sandbox.world import Article, MinuteBar
+from azak_assets.sandbox.wire import kis as sandbox_kis
+from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.world import Article, MinuteBar
 from azak_assets.settings import SANDBOX_PREFIXES, Settings
 from azak_assets.sources import transport
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.text.embedders import LocalEmbedder
-from azak_assets.warehouse import database as warehouse_database
-from azak_assets.warehouse import server
+from azak_assets.warehouse.postgres import database as warehouse_database
+from azak_assets.warehouse.postgres import server
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.integration import replay_folder
 from tests.integration.conftest import AZAK, RUN_TIMEOUT_S, Home

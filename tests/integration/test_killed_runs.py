@@ -17,7 +17,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from azak_assets.warehouse import database, server
+from azak_assets.warehouse.postgres import database, server
 from tests.integration.conftest import RUN_TIMEOUT_S, Home
 
 NAMED_STEPS = (

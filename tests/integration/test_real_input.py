@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from azak_assets.warehouse import server
+from azak_assets.warehouse.postgres import server
 from tests.integration.conftest import Home
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]

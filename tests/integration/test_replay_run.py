@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from azak_assets.settings import REPOSITORY
-from azak_assets.warehouse import server
+from azak_assets.warehouse.postgres import server
 from tests.integration.conftest import Home
 from tests.integration.replay_folder import COMPANIES, DISTINCT_INSIDE, HALTED, MATCHED
 

@@ -30,14 +30,15 @@ from azak_assets.cli.replay_payloads import Told, kept_runs, replay_runs
 from azak_assets.defs import failures
 from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
-from azak_assets.sandbox.replay import ReplayWorld
-from azak_assets.sandbox.seeded import SeededWorld
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.sandbox.world import Article, DailyBar, World
+from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.seeded import SeededWorld
+from azak_assets.sandbox.worlds.world import Article, DailyBar, World
 from azak_assets.settings import Settings
 from azak_assets.sources import transport
-from azak_assets.warehouse import database as databases
-from azak_assets.warehouse import payloads, world
+from azak_assets.warehouse.calls import recordings
+from azak_assets.warehouse.postgres import database as databases
+from azak_assets.warehouse.postgres import stamp
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
 from tests.integration.conftest import OF_THE_RUN, RUN_COLUMNS
@@ -458,8 +459,10 @@ def test_a_replay_brings_back_what_was_lost_and_mends_what_is_wrong(loaded: sa.E
 
 
 def test_a_question_without_a_kept_answer_is_named_and_the_others_land(loaded: sa.Engine, empty: sa.Engine) -> None:
-    (kept_world,) = payloads.worlds(Settings().azak_home)
-    for run in payloads.runs(payloads.folder_of(Settings().azak_home, kept_world), date(2020, 1, 1), date(2100, 1, 1)):
+    (kept_world,) = recordings.worlds(Settings().azak_home)
+    for run in recordings.runs(
+        recordings.folder_of(Settings().azak_home, kept_world), date(2020, 1, 1), date(2100, 1, 1)
+    ):
         for (_, path, _), kept in run.answers.items():
             if "FID_INPUT_ISCD=990020" in path:
                 kept.body.unlink(missing_ok=True)
@@ -474,8 +477,8 @@ def test_a_question_without_a_kept_answer_is_named_and_the_others_land(loaded: s
 
 
 def test_payloads_of_another_world_are_refused(loaded: sa.Engine, empty: sa.Engine) -> None:
-    world.stamp(empty, "seed:9")
-    with pytest.raises(world.WorldMismatch, match="seed:9"):
+    stamp.stamp(empty, "seed:9")
+    with pytest.raises(stamp.WorldMismatch, match="seed:9"):
         kept_runs(Settings(), empty, FIRST, LAST)
 
 

@@ -16,9 +16,9 @@ from azak_assets import krx
 from azak_assets.cli.run import _cause
 from azak_assets.defs.news import assets as news
 from azak_assets.defs.news import bodies, reddit
-from azak_assets.resources import Upstreams, World
+from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
-from azak_assets.sandbox.world import Article, Post
+from azak_assets.sandbox.worlds.world import Article, Post
 from azak_assets.settings import FetchBodies, Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.sources.reddit import SUBREDDITS
@@ -366,7 +366,7 @@ def test_the_whole_text_is_kept_where_the_operator_states_that_it_may_be(with_pa
 
 def test_a_publisher_that_refuses_is_left_alone_and_the_other_is_read(with_pages: Any, monkeypatch: Any) -> None:
     steps = with_pages(FetchBodies.EXCERPT)
-    from azak_assets.sandbox import pages  # noqa: PLC0415 - its robots are changed here alone
+    from azak_assets.sandbox.wire import pages  # noqa: PLC0415 - its robots are changed here alone
 
     monkeypatch.setitem(pages.ROBOTS, "mk", "User-agent: Azak\nDisallow: /\n")
     with steps.engine.begin() as connection:

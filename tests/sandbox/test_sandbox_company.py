@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox.market import DELISTED_AFTER, SPLIT, SPLIT_ON
+from azak_assets.sandbox.worlds.market import DELISTED_AFTER, SPLIT, SPLIT_ON
 
 KRX = "/krx/svc/apis/sto/"
 

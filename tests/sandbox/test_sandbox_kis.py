@@ -6,8 +6,7 @@ from datetime import date, datetime, timedelta
 import httpx
 import pytest
 
-from azak_assets import krx
-from azak_assets.krx import universe
+from azak_assets import krx, universe
 from azak_assets.sandbox import Limits, SeededWorld
 
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import kst
 
 from azak_assets.sandbox import Limits
-from azak_assets.sandbox.companies import GROUPS, PLAIN_WORDS
+from azak_assets.sandbox.worlds.companies import GROUPS, PLAIN_WORDS
 
 KEYS = {"X-Naver-Client-Id": "an-id", "X-Naver-Client-Secret": "a-secret"}
 

@@ -10,8 +10,8 @@ import pytest
 
 from azak_assets import krx
 from azak_assets.sandbox import SeededWorld
-from azak_assets.sandbox.companies import PLAIN_WORDS
-from azak_assets.sandbox.market import DELISTED_AFTER, NEWCOMER_ON, SPLIT_ON
+from azak_assets.sandbox.worlds.companies import PLAIN_WORDS
+from azak_assets.sandbox.worlds.market import DELISTED_AFTER, NEWCOMER_ON, SPLIT_ON
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=krx.KST)
 START, TODAY = date(2024, 1, 2), NOW.date()

@@ -7,12 +7,12 @@ from typing import Any
 from local_servers import MemoryHosts, MemoryTokens, MemoryValidators
 
 from azak_assets import krx
+from azak_assets.ports import Token
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.krx_openapi import KrxOpenApiClient
 from azak_assets.sources.naver import NaverSearchClient
 from azak_assets.sources.opendart import OpenDartClient
 from azak_assets.sources.pages import PageReader
-from azak_assets.sources.protocols import Token
 from azak_assets.sources.reddit import RedditClient
 from azak_assets.sources.rss import RssClient
 from azak_assets.sources.telegram import TelegramClient

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
+from azak_assets.ports import HostRules, Token
 from azak_assets.sources.kis.client import KisClient
-from azak_assets.sources.protocols import HostRules, Token
 
 KST = ZoneInfo("Asia/Seoul")
 

@@ -13,13 +13,13 @@ import pytest
 from local_servers import EvenBudget, MemoryTokens
 
 from azak_assets import krx
-from azak_assets.krx.universe import Issue, tiers
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, SourceFailure
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.opendart import OpenDartClient
 from azak_assets.text.filings import amended, report_name
+from azak_assets.universe import Issue, tiers
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=krx.KST)
 UNLIMITED = Limits(kis_a_second=10**9, opendart_a_day=10**9)

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from local_servers import APP_KEY, APP_SECRET, Reply, kis_error
 
+from azak_assets.ports import Token
 from azak_assets.sources.failures import ContractChanged, RateLimited, SourceFailure, Unauthorized, Unavailable
-from azak_assets.sources.protocols import Token
 from azak_assets.sources.transport import ATTEMPTS
 
 KST = ZoneInfo("Asia/Seoul")

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from local_servers import APP_KEY, APP_SECRET, KisServer
 from pydantic import SecretStr
 
-from azak_assets.resources import Upstreams, World
+from azak_assets.runtime import Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.failures import Empty
 

@@ -24,8 +24,8 @@ from azak_assets.sources.failures import (
 )
 from azak_assets.sources.reddit import OAUTH_HOST, RedditClient
 from azak_assets.sources.transport import ATTEMPTS
-from azak_assets.warehouse import payloads
-from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
+from azak_assets.warehouse.calls import recordings
+from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 APP_ID, APP_SECRET, TOKEN = "an-application-id", "a-secret-never-in-a-message", "a-token-never-in-a-message"
@@ -344,7 +344,7 @@ class Keeping:
 
     is_replay = False
 
-    def __init__(self, writer: payloads.PayloadWriter) -> None:
+    def __init__(self, writer: recordings.PayloadWriter) -> None:
         self.keep = writer.keep
 
     def acquire(self, name, per_second):
@@ -367,12 +367,12 @@ def test_posts_are_read_again_from_what_was_kept_without_signing_in(server, tmp_
             sleep=lambda _: None,
         )  # fmt: skip
 
-    writer = payloads.PayloadWriter(tmp_path, run_id="a-run", about={}, keep_days=30)
+    writer = recordings.PayloadWriter(tmp_path, run_id="a-run", about={}, keep_days=30)
     first = client(f"{server.url}/base", Keeping(writer))
     told = first.posts("stocks").records
     first.close()
     writer.close()
-    (run,) = payloads.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
+    (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
     assert {path.partition("?")[0] for _, path, _ in run.answers} == {"/r/stocks/new", "/r/stocks/hot"}
     asked = len(server.requests)
     again = client("http://nobody.invalid", StoredAnswers(run, [run], ReplayClock(NOW)))

@@ -11,7 +11,7 @@ from pauses import undisturbed
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.records import Batch
-from azak_assets.warehouse.limits import PostgresBudget
+from azak_assets.warehouse.calls.rate_limit import PostgresBudget
 
 DAY = date(2022, 1, 3)
 BAR = {

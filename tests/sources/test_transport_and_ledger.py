@@ -17,12 +17,12 @@ from azak_assets.sources import transport
 from azak_assets.sources.failures import Blocked, NotForThisAccount, NotKept, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.transport import ATTEMPTS, Answer, Transport
-from azak_assets.warehouse import database as databases
-from azak_assets.warehouse import health, payloads
-from azak_assets.warehouse.answers import ReplayClock, StoredAnswers
-from azak_assets.warehouse.health import SourceHealth, SourceLedger
-from azak_assets.warehouse.limits import PostgresBudget
-from azak_assets.warehouse.payloads import PayloadWriter
+from azak_assets.warehouse.calls import call_log, recordings
+from azak_assets.warehouse.calls.call_log import SourceHealth, SourceLedger
+from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
+from azak_assets.warehouse.calls.rate_limit import PostgresBudget
+from azak_assets.warehouse.calls.recordings import PayloadWriter
+from azak_assets.warehouse.postgres import database as databases
 
 SECRET = "a-very-secret-key"
 FAST = 1000.0
@@ -59,7 +59,7 @@ def make(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
 
 def row(engine: sa.Engine, upstream: str = "upstream") -> SourceHealth:
-    (found,) = (one for one in health.sources(engine) if one.upstream == upstream)
+    (found,) = (one for one in call_log.sources(engine) if one.upstream == upstream)
     return found
 
 
@@ -257,7 +257,7 @@ def test_a_replaced_token_is_no_failure_of_the_upstream(kis: KisServer, engine: 
 def test_a_replay_asks_nobody_and_names_what_is_not_kept(make, serve, tmp_path: Path) -> None:
     server: LocalServer = serve(lambda request: Reply(f"answer to {request.path}".encode()))
     make(server.url, tmp_path).ask(read, "/list", params={"page": "1", "token": SECRET})
-    (run,) = payloads.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
+    (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
     answers = StoredAnswers(run, [], ReplayClock(run.began_at))
     again = Transport("upstream", "http://nobody.invalid", budget=answers, per_second=1, secrets=("another",))
     assert again.ask(read, "/list", params={"page": "1", "token": "another"}) == "answer to /list"
@@ -271,7 +271,7 @@ def test_a_kept_failure_fails_again_at_once(make, serve, tmp_path: Path) -> None
     server = serve(lambda request: Reply(b"down", 503))
     with pytest.raises(Unavailable):
         make(server.url, tmp_path).ask(read, "/")
-    (run,) = payloads.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
+    (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
     slept: list[float] = []
     again = Transport(
         "upstream",

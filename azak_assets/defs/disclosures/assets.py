@@ -15,7 +15,7 @@ from azak_assets.defs.failures import as_dagster, silent
 from azak_assets.defs.reporting import loaded, total, usage
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.records import Filing, Reject
 from azak_assets.text.filings import amended

@@ -11,7 +11,7 @@ import dagster as dg
 from azak_assets import krx
 from azak_assets.defs import collectors
 from azak_assets.defs.disclosures.assets import LAST_ROUND
-from azak_assets.resources import is_live
+from azak_assets.runtime import is_live
 
 disclosures_job = dg.define_asset_job(
     "disclosures",

@@ -15,7 +15,7 @@ from azak_assets.defs.markdown import bullets, literal, table
 from azak_assets.defs.reporting import loaded, span
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import ChatModels, Retrieval
+from azak_assets.runtime import ChatModels, Retrieval
 from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 

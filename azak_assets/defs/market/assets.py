@@ -20,7 +20,7 @@ from azak_assets.defs.markdown import bullets, literal
 from azak_assets.defs.reporting import line_plot, loaded, nothing, total, usage
 from azak_assets.defs.windows import Window, settled, window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, DailyBar, IndexBar, Reject

@@ -20,9 +20,8 @@ from azak_assets.defs.market.assets import (
 )
 from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.defs.windows import settled, window_of
-from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
 from azak_assets.sources.records import IndexBreadth
 from azak_assets.warehouse.warehouse import Warehouse
@@ -56,7 +55,7 @@ def index_breadth(
         return unasked(ASSET, nobody)
     now = upstreams.now()
     window = settled(window_of(context), now)
-    newest = krx.last_closed_session(now - SETTLED_AFTER_CLOSE)
+    newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
     past = (
         f"KIS tells the breadth of the newest session, {newest.day}, and of no other: nothing for a session before it"
     )

@@ -15,7 +15,7 @@ from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_give
 from azak_assets.defs.reporting import line_plot, nothing, usage
 from azak_assets.defs.windows import settled, window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.kis.flows import FLOWS_DELAY
 from azak_assets.sources.records import InvestorFlow
 from azak_assets.warehouse.warehouse import Warehouse

@@ -30,9 +30,8 @@ from azak_assets.defs.market.assets import (
 )
 from azak_assets.defs.reporting import COUNTS, line_plot, loaded, nothing, span, total, usage
 from azak_assets.defs.windows import Window, opened, window_of
-from azak_assets.krx.universe import SETTLED_AFTER_CLOSE
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, MinuteBar, OrderBook, Quote
 from azak_assets.warehouse.scope import LoadResult
@@ -227,7 +226,7 @@ def _today(
 ) -> dict[dg.AssetKey, _Told]:
     """Collect what can still be asked of today's session; a second collector leaves it to the first."""
     now = upstreams.now
-    can_be_asked = [key for key in wanted if key == MINUTES or now() < session.close_at + SETTLED_AFTER_CLOSE]
+    can_be_asked = [key for key in wanted if key == MINUTES or now() < session.close_at + krx.FINAL_AFTER_CLOSE]
     told = {key: _Told(key) for key in can_be_asked}
     with warehouse.if_alone(ALONE) as alone:
         if not alone:

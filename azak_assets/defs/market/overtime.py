@@ -13,7 +13,7 @@ from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_give
 from azak_assets.defs.reporting import nothing, usage
 from azak_assets.defs.windows import settled, window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.records import OvertimeBar
 from azak_assets.warehouse.warehouse import Warehouse
 

@@ -12,7 +12,7 @@ from azak_assets import krx
 from azak_assets.defs import collectors
 from azak_assets.defs.market.collector import LAST_STRETCH, ends_at
 from azak_assets.defs.market.intraday import BOOKS, MINUTES, QUOTES
-from azak_assets.resources import is_live
+from azak_assets.runtime import is_live
 
 STOCKS = dg.AssetKey(["raw", "stocks"])
 LONGEST_RUN = collectors.HALF_HOUR + LAST_STRETCH

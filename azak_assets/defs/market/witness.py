@@ -12,14 +12,14 @@ from typing import Any, get_args
 import dagster as dg
 import pandas as pd
 
+from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
 from azak_assets.defs.markdown import TABLE_ROWS, bullets, table
 from azak_assets.defs.market.assets import OWNERS, Collected, ask, frame_of
 from azak_assets.defs.reporting import loaded, nothing, total, usage
 from azak_assets.defs.windows import window_of
-from azak_assets.krx.publication import published_from, surely_published_from
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
 from azak_assets.sources.records import ExchangeBar, Market, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
@@ -67,7 +67,7 @@ class _Told:
         """A few words on what is not there; empty when everything is."""
         said = []
         if self.not_yet:
-            from_then = surely_published_from(self.not_yet[-1])
+            from_then = krx.surely_published_from(self.not_yet[-1])
             days = ", ".join(map(str, self.not_yet))
             said.append(f"not published yet: {days}, at the latest {from_then:%Y-%m-%d %H:%M} KST")
         if self.not_approved:
@@ -103,7 +103,7 @@ def krx_daily_bars(
     told = _Told()
     broken: dict[str, SourceFailure] = {}
     for day in window_of(context).days:
-        if now < published_from(day):
+        if now < krx.published_from(day):
             told.not_yet.append(day)
             continue
         try:

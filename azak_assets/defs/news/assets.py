@@ -15,7 +15,7 @@ from azak_assets.defs.markdown import bullets, table
 from azak_assets.defs.reporting import loaded, nothing, total, usage
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotKept, SourceFailure
 from azak_assets.sources.records import Article, Batch, noted
 from azak_assets.text.articles import articles_frame, newest_versions, repaired, with_first_snippets

@@ -15,7 +15,7 @@ from azak_assets.defs.markdown import bullets
 from azak_assets.defs.reporting import loaded, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.settings import FetchBodies
 from azak_assets.sources.failures import Blocked, SourceFailure
 from azak_assets.text.clean import clean_text, excerpt, repair_encoding

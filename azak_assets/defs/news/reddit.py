@@ -13,7 +13,7 @@ from azak_assets.defs.markdown import bullets
 from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.records import RedditPost, Reject
 from azak_assets.text.articles import posts_frame

@@ -11,9 +11,9 @@ import pandas as pd
 from azak_assets import krx
 from azak_assets.defs.failures import as_dagster, silent
 from azak_assets.defs.reporting import loaded, nothing, usage
-from azak_assets.krx.universe import Issue, tiers, universe_seed
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
+from azak_assets.universe import Issue, tiers, universe_seed
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -100,7 +100,7 @@ def stocks(
 ) -> dg.MaterializeResult:
     """Every listed issue of KOSPI, KOSDAQ and KONEX, with its tier and the other names the press uses.
 
-    Grain: one row an issue. Source: KIS master files; tier and aliases from `krx/data/universe.csv`, else by rank of
+    Grain: one row an issue. Source: KIS master files; tier and aliases from `universe.csv`, else by rank of
     market capitalisation. An issue that leaves the master files stays, inactive, with the day it was first missed.
     """
     try:

@@ -17,7 +17,7 @@ def tiers_fit_their_quota(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetChe
     return dg.AssetCheckResult(
         passed=first <= 30 and second <= 200 and nameless == 0 and len(active) > 0,
         metadata={"active": len(active), "tier 1": first, "tiers 1 and 2": second, "without a name": nameless},
-        description="Lower tiers in azak_assets/krx/data/universe.csv." if second > 200 or first > 30 else "",
+        description="Lower tiers in azak_assets/universe.csv." if second > 200 or first > 30 else "",
     )
 
 

@@ -25,7 +25,7 @@ from azak_assets.defs.market.assets import (
 )
 from azak_assets.defs.owed import ASKED_AT, last_asked
 from azak_assets.defs.reporting import loaded, nothing, usage
-from azak_assets.resources import Upstreams
+from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, FinancialRatio, ProductInfo
 from azak_assets.warehouse.scope import Scope

@@ -14,7 +14,7 @@ import pandas as pd
 from azak_assets.defs.reporting import loaded
 from azak_assets.defs.windows import window_of
 from azak_assets.partitions import TRADING_DAYS
-from azak_assets.resources import Retrieval
+from azak_assets.runtime import Retrieval
 from azak_assets.text.embedders import embedding_text
 from azak_assets.text.identity import vector_id
 from azak_assets.text.vector_index import VectorIndex

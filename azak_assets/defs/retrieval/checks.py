@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from azak_assets.resources import Retrieval
+from azak_assets.runtime import Retrieval
 from azak_assets.text.vector_index import DamagedIndex, VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 

@@ -19,8 +19,6 @@ B = TypeVar("B", DailyBar, MinuteBar)
 
 _HOUR = re.compile(r"\d{6}", re.ASCII)
 
-NOMINAL_DELAY = timedelta(minutes=10)
-"""A session's daily and index bars count as known this long after its close."""
 
 MINUTE = timedelta(minutes=1)
 
@@ -56,7 +54,7 @@ traded daily bars of January 2022 average outside theirs). A lost minute usually
 
 @dataclass(frozen=True)
 class Asked:
-    """The sessions of an inclusive range of days, and which of them are over (closed for `NOMINAL_DELAY`) at `now`."""
+    """The sessions of an inclusive range of days, and which of them are over (final) at `now`."""
 
     start: date
     end: date
@@ -67,7 +65,7 @@ class Asked:
         """Look the range up in the calendar; `ValueError` when it is reversed, `OutsideCalendar` when unknown."""
         if start > end:
             raise ValueError(f"the first day asked, {start}, is after the last, {end}")
-        over = {s.day: s for s in krx.sessions(start, end) if s.close_at + NOMINAL_DELAY <= now}
+        over = {s.day: s for s in krx.sessions(start, end) if s.close_at + krx.FINAL_AFTER_CLOSE <= now}
         return cls(start, end, over)
 
     def session_of(self, row: Row) -> krx.Session | None:
@@ -105,7 +103,7 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
             volume=0,
             turnover_krw=whole(row, "acml_tr_pbmn") if optional_text(row, "acml_tr_pbmn") else 0,
             is_halted=True,
-            known_at=session.close_at + NOMINAL_DELAY,
+            known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
             base_price=base_price,
             base_ratio=base_ratio,
             base_reason=base_reason,
@@ -120,7 +118,7 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
         volume=whole(row, "acml_vol"),
         turnover_krw=whole(row, "acml_tr_pbmn"),
         is_halted=False,
-        known_at=session.close_at + NOMINAL_DELAY,
+        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
         base_price=base_price,
         base_ratio=base_ratio,
         base_reason=base_reason,
@@ -176,7 +174,7 @@ def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
         close=close,
         volume=scaled(row, "acml_vol", 1_000),
         turnover_krw=scaled(row, "acml_tr_pbmn", 1_000_000),
-        known_at=session.close_at + NOMINAL_DELAY,
+        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
     )
 
 

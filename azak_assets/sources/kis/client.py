@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from azak_assets import krx
+from azak_assets.ports import Budget, Token, TokenStore
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import (
     ContractChanged,
@@ -27,7 +28,6 @@ from azak_assets.sources.failures import (
 )
 from azak_assets.sources.fields import Refused, Row, one_each, parse_rows, reject
 from azak_assets.sources.kis import bars, company, flows, master, minutes, quotes
-from azak_assets.sources.protocols import Budget, Token, TokenStore
 from azak_assets.sources.records import (
     Batch,
     DailyBar,
@@ -511,7 +511,7 @@ class KisClient:
                 raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
             upper = oldest - bars.MINUTE
         # Just after the open a stock may not have traded; later KIS pads even a halted stock's minutes.
-        if now >= session.open_at + bars.NOMINAL_DELAY and not walk.rows and not walk.rejects:
+        if now >= session.open_at + krx.FINAL_AFTER_CLOSE and not walk.rows and not walk.rejects:
             raise Empty(
                 "kis",
                 f"no minute of {query['FID_INPUT_ISCD']} on {session.day}",

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 from azak_assets import krx
 from azak_assets.sources.fields import Refused, Row, decimal, parse_rows, positive_decimal, scaled, text, whole
-from azak_assets.sources.kis.bars import NOMINAL_DELAY, row_day
+from azak_assets.sources.kis.bars import row_day
 from azak_assets.sources.records import IndexBreadth, InvestorFlow, OvertimeBar
 
 FLOWS_DELAY = timedelta(minutes=30)
@@ -106,7 +106,7 @@ def index_breadth(head: Row, rows: Iterable[Row], index_code: str, now: datetime
         what = f"with a change of {change} is that of {which} of the {len(days)} days beside it"
         raise Refused("bstp_nmix_prpr", text(head, "bstp_nmix_prpr"), what)
     session = _checked(same[0], now)
-    if session.close_at + NOMINAL_DELAY > now:
+    if session.close_at + krx.FINAL_AFTER_CLOSE > now:
         return None
     return IndexBreadth(
         index_code=index_code,
@@ -116,7 +116,7 @@ def index_breadth(head: Row, rows: Iterable[Row], index_code: str, now: datetime
         unchanged=whole(head, "stnr_issu_cnt"),
         upper_limit=whole(head, "uplm_issu_cnt"),
         lower_limit=whole(head, "lslm_issu_cnt"),
-        known_at=session.close_at + NOMINAL_DELAY,
+        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
     )
 
 

@@ -1,0 +1,1 @@
+"""The formats of the upstreams, a module an upstream: paths, field names, units, limits and errors; no data."""

@@ -1,0 +1,285 @@
+"""How the upstreams answer us: what became of every call, in `ops.source_health`; and which feeds came empty.
+
+Belongs here: noting and reading both. Does not belong here: what a failure is and for how long it closes an upstream
+(`sources.failures`), whom to tell and when (`defs.health`), the payloads (`payloads`).
+
+Calls that succeed are counted in memory and written every few seconds: KIS is asked 15 times a second, and a statement
+a call would wait on one row with every other process. A failure is written at once, because somebody waits to read it,
+and so is the first success after one. Statements add to what is there, so several processes may write one row.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from threading import Lock
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from azak_assets.warehouse.calls.rate_limit import Closed
+from azak_assets.warehouse.calls.recordings import Question
+from azak_assets.warehouse.encode import storable
+
+logger = logging.getLogger(__name__)
+
+WRITTEN_EVERY_S = 5.0
+"""Successes are counted in memory for so long; a killed process loses no more of its count."""
+TODAY = "(clock_timestamp() at time zone 'Asia/Seoul')::date"
+
+
+class Budget(Protocol):
+    """Hands out the slots: `PostgresBudget`, or one that a measurement wraps around it."""
+
+    def acquire(self, name: str, per_second: float) -> Closed | None: ...  # noqa: D102
+
+
+class Payloads(Protocol):
+    """Keeps answers: `payloads.PayloadWriter`."""
+
+    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None: ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """A row of `ops.source_health`, with the database's clock beside its instants."""
+
+    upstream: str
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    cause: str | None
+    action: str | None
+    what: str | None
+    advice: str | None
+    streak: int
+    failing_since: datetime | None
+    calls_today: int
+    calls_a_day: int | None
+    closed_until: datetime | None
+    now: datetime
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody asks it for now."""
+        return self.closed_until is not None and self.closed_until > self.now
+
+
+@dataclass(frozen=True, slots=True)
+class FeedHealth:
+    """What a source last brought, over all its tables: one that brings rows into any of them is not empty."""
+
+    source: str
+    last_loaded_at: datetime
+    last_rows_at: datetime | None
+    empty_sessions: int
+
+
+@dataclass(slots=True)
+class _Count:
+    """Successes of one upstream that are not written yet."""
+
+    calls: int = 0
+    total: int = 0
+    last_at: float = 0.0
+    written_at: float | None = None
+    has_failed: bool = False
+    per_day: int | None = None
+
+
+class SourceLedger:
+    """The request budget of `limits`, and the books of what became of each call; implements `sources.Ledger`.
+
+    Safe to share between threads. `close` writes what is still in memory.
+    """
+
+    is_replay = False
+
+    def __init__(self, engine: sa.Engine, budget: Budget, payloads: Payloads | None = None) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.budget = budget
+        self._payloads = payloads
+        self._counts: dict[str, _Count] = {}
+        self._lock = Lock()
+
+    def acquire(self, name: str, per_second: float) -> Closed | None:
+        """As the budget does."""
+        return self.budget.acquire(name, per_second)
+
+    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Keep an answer, where answers are kept."""
+        if self._payloads is not None:
+            self._payloads.keep(question, status, headers, body)
+
+    def stored(self, question: Question) -> None:
+        """Nothing: here upstreams are asked."""
+
+    def succeeded(self, upstream: str, *, per_day: int | None) -> None:
+        """Count a call that was answered."""
+        now = time.monotonic()
+        with self._lock:
+            count = self._counts.setdefault(upstream, _Count())
+            count.calls, count.total, count.last_at, count.per_day = count.calls + 1, count.total + 1, now, per_day
+            if count.written_at is not None and not count.has_failed and now - count.written_at < WRITTEN_EVERY_S:
+                return
+        self._write(upstream)
+
+    def failed(
+        self,
+        upstream: str,
+        *,
+        cause: str,
+        action: str,
+        what: str,
+        advice: str,
+        credentials: str,
+        close_for: timedelta | None,
+        per_day: int | None,
+    ) -> int | None:
+        """Note a call that failed, now; how many calls the upstream had today."""
+        self._write(upstream)
+        with self._lock:
+            count = self._counts.setdefault(upstream, _Count())
+            count.total, count.has_failed = count.total + 1, True
+        seconds = None if close_for is None else close_for.total_seconds()
+        return self._execute(
+            _FAILED,
+            upstream=upstream,
+            cause=cause,
+            action=action,
+            # PostgreSQL holds neither NUL nor half characters, and an upstream may send either.
+            what=storable(what),
+            advice=storable(advice),
+            per_day=per_day,
+            seconds=seconds,
+            credentials=credentials,
+        )
+
+    def usage(self) -> dict[str, tuple[int, int, int | None]]:
+        """By upstream that was asked through this ledger: calls so far, calls today of all, calls a day allowed."""
+        for upstream in list(self._counts):
+            self._write(upstream)
+        today = {row.upstream: row for row in sources(self._engine)}
+        return {
+            name: (count.total, today[name].calls_today, today[name].calls_a_day)
+            for name, count in self._counts.items()
+            if name in today
+        }
+
+    def close(self) -> None:
+        """Write what is in memory, and close the payloads."""
+        for upstream in list(self._counts):
+            self._write(upstream)
+        if self._payloads is not None:
+            self._payloads.close()
+
+    def _write(self, upstream: str) -> None:
+        """Write the successes counted so far, if there are any."""
+        with self._lock:
+            count = self._counts.get(upstream)
+            if count is None or not count.calls:
+                return
+            calls, count.calls = count.calls, 0
+            count.written_at, count.has_failed = time.monotonic(), False
+            age, per_day = count.written_at - count.last_at, count.per_day
+        self._execute(_SUCCEEDED, upstream=upstream, calls=calls, age=age, per_day=per_day)
+
+    def _execute(self, statement: sa.TextClause, **values: Any) -> int | None:
+        try:
+            with self._engine.connect() as connection:
+                calls: int = connection.execute(statement, values).scalar_one()
+                return calls
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            # The books must not cost the answer; whoever asks next hears of the lost database from the budget.
+            logger.warning("ops.source_health was not written: %s", getattr(error, "orig", error))
+            return None
+
+
+_COUNTED = (
+    f" calls_today = excluded.calls_today + case when h.calls_day = {TODAY} then h.calls_today else 0 end,"
+    f" calls_day = {TODAY}, calls_a_day = excluded.calls_a_day"
+)
+# A success counts from when it happened: a failure that another process met since has begun a new row of failures.
+_IS_OLD = "h.last_failure_at >= excluded.last_success_at"
+_SUCCEEDED = sa.text(
+    "insert into ops.source_health as h (upstream, last_success_at, streak, calls_day, calls_today, calls_a_day)"  # noqa: S608 (constants)
+    f" values (:upstream, clock_timestamp() - make_interval(secs => :age), 0, {TODAY}, :calls, :per_day)"
+    " on conflict (upstream) do update set last_success_at = greatest(h.last_success_at, excluded.last_success_at),"
+    f" streak = case when {_IS_OLD} then h.streak else 0 end,"
+    f" failing_since = case when {_IS_OLD} then h.failing_since end,{_COUNTED} returning calls_today"
+)
+# With `seconds` NULL the instant is NULL too, and what the upstream was closed for stays as it is.
+_CLOSES = "excluded.closed_until is null"
+_FAILED = sa.text(
+    "insert into ops.source_health as h (upstream, last_failure_at, cause, action, what, advice, streak,"  # noqa: S608 (constants)
+    " failing_since, calls_day, calls_today, calls_a_day, closed_until, closed_for, closed_cause, closed_what,"
+    " closed_advice)"
+    " select :upstream, now, cast(:cause as text), :action, cast(:what as text), cast(:advice as text), 1, now,"
+    f" {TODAY}, 1, cast(:per_day as integer), until, case when until is not null then cast(:credentials as text) end,"
+    " case when until is not null then cast(:cause as text) end,"
+    " case when until is not null then cast(:what as text) end,"
+    " case when until is not null then cast(:advice as text) end"
+    " from (select clock_timestamp() as now) as clock,"
+    " lateral (select now + make_interval(secs => cast(:seconds as float8)) as until) as closing"
+    " on conflict (upstream) do update set last_failure_at = excluded.last_failure_at, cause = excluded.cause,"
+    " action = excluded.action, what = excluded.what, advice = excluded.advice, streak = h.streak + 1,"
+    " failing_since = coalesce(h.failing_since, excluded.failing_since),"
+    f" closed_until = case when {_CLOSES} then h.closed_until else excluded.closed_until end,"
+    f" closed_for = case when {_CLOSES} then h.closed_for else excluded.closed_for end,"
+    f" closed_cause = case when {_CLOSES} then h.closed_cause else excluded.closed_cause end,"
+    f" closed_what = case when {_CLOSES} then h.closed_what else excluded.closed_what end,"
+    f" closed_advice = case when {_CLOSES} then h.closed_advice else excluded.closed_advice end,"
+    f"{_COUNTED} returning calls_today"
+)
+
+
+def sources(engine: sa.Engine) -> list[SourceHealth]:
+    """Every upstream that was ever asked, by name; calls of another day than today are none."""
+    statement = sa.text(
+        "select upstream, last_success_at, last_failure_at, cause, action, what, advice, streak, failing_since,"  # noqa: S608 (a constant)
+        f" case when calls_day = {TODAY} then calls_today else 0 end as calls_today, calls_a_day, closed_until,"
+        " clock_timestamp() as now from ops.source_health order by upstream"
+    )
+    with engine.connect() as connection:
+        return [SourceHealth(**row) for row in connection.execute(statement).mappings()]
+
+
+def feeds(engine: sa.Engine) -> list[FeedHealth]:
+    """Every source that was ever loaded from, by name."""
+    statement = sa.text(
+        "select source, max(last_loaded_at) as last_loaded_at, max(last_rows_at) as last_rows_at,"
+        " min(empty_sessions) as empty_sessions from ops.feeds group by source order by source"
+    )
+    with engine.connect() as connection:
+        return [FeedHealth(**row) for row in connection.execute(statement).mappings()]
+
+
+HEARD = """
+insert into ops.feeds as f (source, table_name, last_loaded_at, last_rows_at, empty_sessions, last_empty_day)
+values (%(source)s, %(table)s, %(at)s, case when %(rows)s > 0 then cast(%(at)s as timestamptz) end,
+        case when %(rows)s = 0 and %(session)s::date is not null then 1 else 0 end,
+        case when %(rows)s = 0 then %(session)s::date end)
+on conflict (source, table_name) do update set
+    last_loaded_at = excluded.last_loaded_at,
+    last_rows_at = coalesce(excluded.last_rows_at, f.last_rows_at),
+    empty_sessions = case when excluded.last_rows_at is not null then 0
+        when excluded.last_empty_day > coalesce(
+            greatest(f.last_empty_day, (f.last_rows_at at time zone 'Asia/Seoul')::date), '-infinity'
+        ) then f.empty_sessions + 1
+        else f.empty_sessions end,
+    last_empty_day = coalesce(excluded.last_empty_day, f.last_empty_day)
+"""
+"""What a load says of its feed; `session` is the day of the load, if that is a session, else NULL: nobody expects
+filings on a Sunday. A session on which it also brought rows is not an empty one."""
+
+
+def session_of(at: datetime) -> date | None:
+    """The KST date of an instant, where the exchange trades on it."""
+    from azak_assets import krx  # noqa: PLC0415
+
+    day = at.astimezone(krx.KST).date()
+    return day if day <= krx.LAST_DAY and krx.is_session(day) else None

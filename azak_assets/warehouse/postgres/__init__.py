@@ -1,0 +1,1 @@
+"""PostgreSQL itself: the embedded server, the databases on it, and the stamp that says whose world one holds."""
