@@ -28,7 +28,7 @@ def as_dagster(failure: SourceFailure, what: str) -> dg.Failure | dg.RetryReques
     return dg.Failure(f"{what}: {failure}", metadata=told, allow_retries=False)
 
 
-def silent(
+def skip_unless_available(
     context: dg.AssetExecutionContext, upstreams: Upstreams, feed: str, client: str, *, needed: bool = False
 ) -> dg.MaterializeResult | None:
     """The result of a step that has nobody to ask, which says so; None where there is somebody.

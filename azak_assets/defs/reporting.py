@@ -17,12 +17,40 @@ from azak_assets.sources.records import Reject
 if TYPE_CHECKING:
     import pandas as pd
 
+    from azak_assets.ingest.report import StepReport
     from azak_assets.runtime import Upstreams
     from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.scope import LoadResult
 
 COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 NO_SPAN = {"earliest": "none", "latest": "none"}
+
+
+FAILURES_SHOWN = 10
+
+
+def metadata_of(report: "StepReport") -> dict[str, Any]:
+    """The metadata of a materialization: the same names for every table."""
+    # Imported here, as matplotlib below: the code location loads without pandas.
+    import pandas as pd  # noqa: PLC0415
+
+    metadata: dict[str, Any] = {
+        "rows": report.rows,
+        **counts(report, rejected=len(report.rejects)),
+        **(NO_SPAN if report.earliest is None else {"earliest": str(report.earliest), "latest": str(report.latest)}),
+        "sample": table(pd.concat(report.samples, ignore_index=True) if report.samples else pd.DataFrame()),
+        **report.notes,
+        **{name: bullets(lines) for name, lines in report.lists.items()},
+    }
+    if report.state:
+        metadata["state"] = report.state
+    if report.rejects:
+        metadata["rejects"] = rejects_table(report.rejects)
+    if report.failures:
+        lines = [f"{key}: {failure}" for key, failure in sorted(report.failures.items())]
+        metadata["failed"] = len(lines)
+        metadata["failures"] = bullets(lines[:FAILURES_SHOWN])
+    return metadata
 
 
 def loaded(
@@ -82,7 +110,7 @@ def nothing(state: str) -> dict[str, Any]:
     }
 
 
-def counts(result: "LoadResult | MartReport", *, rejected: int = 0) -> dict[str, int]:
+def counts(result: "LoadResult | MartReport | StepReport", *, rejected: int = 0) -> dict[str, int]:
     """What a load did to its table, under the names that every materialization uses."""
     return {
         "inserted": result.inserted,

@@ -67,7 +67,7 @@ def window_of(context: dg.AssetExecutionContext) -> Window:
     return Window([krx.session(datetime.fromisoformat(key).date()) for key in context.partition_keys])
 
 
-def settled(window: Window, now: datetime) -> Window:
+def require_final_bars(window: Window, now: datetime) -> Window:
     """The window itself, if the bars of all its sessions are final at ``now``.
 
     Raises:
@@ -87,7 +87,7 @@ def settled(window: Window, now: datetime) -> Window:
     return window
 
 
-def opened(window: Window, now: datetime) -> Window:
+def require_open_sessions(window: Window, now: datetime) -> Window:
     """The window itself, if all its sessions have opened at ``now``.
 
     Raises:

@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets.defs import collectors
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.reporting import loaded, total, usage
 from azak_assets.defs.windows import Window, window_of
 from azak_assets.partitions import TRADING_DAYS
@@ -98,8 +98,8 @@ def disclosures(
     for companies that are not listed. `amends_rcept_no` points from a correction to what it corrects. Filings are never
     retired: DART withdraws with another filing.
     """
-    if nobody := silent(context, upstreams, "disclosures", "opendart"):
-        return nobody
+    if skipped := skip_unless_available(context, upstreams, "disclosures", "opendart"):
+        return skipped
     window = window_of(context)
     source = f"{upstreams.source}OpenDART list.json"
     feed = _Filings(warehouse, upstreams.opendart, window, source=source, log=context.log)

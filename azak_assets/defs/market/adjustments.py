@@ -10,7 +10,7 @@ import dagster as dg
 from azak_assets import krx
 from azak_assets.defs.markdown import table
 from azak_assets.defs.reporting import loaded
-from azak_assets.defs.windows import settled, window_of
+from azak_assets.defs.windows import require_final_bars, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -51,7 +51,7 @@ def adjustment_factors(
     """
     from azak_assets.scoring.adjustments import adjust  # noqa: PLC0415 - pandas-heavy, and only a run needs it
 
-    window = settled(window_of(context), datetime.now(krx.KST))
+    window = require_final_bars(window_of(context), datetime.now(krx.KST))
     made = adjust(warehouse, window.days)
     return dg.MaterializeResult(
         metadata=loaded(made.result, made.factors, instant="ex_date", rejects=[]),

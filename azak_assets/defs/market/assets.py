@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.markdown import bullets, literal
 from azak_assets.defs.reporting import line_plot, loaded, nothing, total, usage
-from azak_assets.defs.windows import Window, settled, window_of
+from azak_assets.defs.windows import Window, require_final_bars, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.collect import collect
@@ -121,7 +121,7 @@ def gather(
     return gathered
 
 
-def answered_spec(asset: list[str]) -> dg.AssetCheckSpec:
+def coverage_spec(asset: list[str]) -> dg.AssetCheckSpec:
     """The check that a partition which turned green has nearly all of its stocks."""
     return dg.AssetCheckSpec(
         NEARLY_EVERY_STOCK_ANSWERED,
@@ -130,7 +130,7 @@ def answered_spec(asset: list[str]) -> dg.AssetCheckSpec:
     )
 
 
-def answered_check(asset: list[str], gathered: Collected, *, excused: Iterable[str] = ()) -> dg.AssetCheckResult:
+def coverage_check(asset: list[str], gathered: Collected, *, excused: Iterable[str] = ()) -> dg.AssetCheckResult:
     """The verdict on one round of requests. ``excused``: keys that need have no answer."""
     missing = {key: gathered.failures[key] for key in sorted(gathered.failures.keys() - set(excused))}
     asked = gathered.answered + len(missing)
@@ -148,7 +148,7 @@ def answered_check(asset: list[str], gathered: Collected, *, excused: Iterable[s
     )
 
 
-def unasked_check(asset: list[str], why: str, *, passed: bool = True) -> dg.AssetCheckResult:
+def not_requested_check(asset: list[str], why: str, *, passed: bool = True) -> dg.AssetCheckResult:
     """The verdict where nobody was asked: a fault only where somebody can change that."""
     return dg.AssetCheckResult(
         asset_key=asset,
@@ -160,20 +160,22 @@ def unasked_check(asset: list[str], why: str, *, passed: bool = True) -> dg.Asse
     )
 
 
-def unasked(asset: list[str], why: dg.MaterializeResult) -> dg.MaterializeResult:
+def not_requested(asset: list[str], why: dg.MaterializeResult) -> dg.MaterializeResult:
     """The result of a step that had nobody to ask, with its check."""
     state = why.metadata["state"] if why.metadata else ""
-    return dg.MaterializeResult(metadata=why.metadata, check_results=[unasked_check(asset, str(state))])
+    return dg.MaterializeResult(metadata=why.metadata, check_results=[not_requested_check(asset, str(state))])
 
 
-def for_live_accounts(
+def needs_live_account(
     context: dg.AssetExecutionContext, asset: list[str], what: str, failure: NotForThisAccount, *, instead: str = ""
 ) -> dg.MaterializeResult:
     """Green, with a check that warns: a paper account never has ``what``, so that is no failure of the day."""
     context.log.warning("%s: %s", what, failure)
     state = f"no {what}: this KIS account is a paper account, and the service needs a live one"
     advice = f"{failure} Use the keys of a live account{instead}."
-    return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(asset, advice, passed=False)])
+    return dg.MaterializeResult(
+        metadata=nothing(state), check_results=[not_requested_check(asset, advice, passed=False)]
+    )
 
 
 def store(
@@ -212,7 +214,7 @@ def store(
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.daily_bars"},
-    check_specs=[answered_spec(["raw", "daily_bars"])],
+    check_specs=[coverage_spec(["raw", "daily_bars"])],
 )
 def daily_bars(
     context: dg.AssetExecutionContext,
@@ -225,9 +227,9 @@ def daily_bars(
     low, volume 0 and the carried close. Known defect: delisted issues are asked for only while they are in
     `raw.stocks`.
     """
-    if nobody := silent(context, upstreams, "daily_bars", "kis", needed=True):
-        return unasked(["raw", "daily_bars"], nobody)
-    window = settled(window_of(context), upstreams.now())
+    if skipped := skip_unless_available(context, upstreams, "daily_bars", "kis", needed=True):
+        return not_requested(["raw", "daily_bars"], skipped)
+    window = require_final_bars(window_of(context), upstreams.now())
     stocks = warehouse.read(
         "raw.stocks", columns=["stock_code", "tier", "listed_on", "delisted_on"], order_by=["tier", "stock_code"]
     )
@@ -258,7 +260,7 @@ def daily_bars(
     return dg.MaterializeResult(
         metadata={**metadata, **gathered.metadata(), **usage(upstreams)},
         check_results=[
-            answered_check(["raw", "daily_bars"], gathered, excused=_without_bars(stocks, window, gathered))
+            coverage_check(["raw", "daily_bars"], gathered, excused=_without_bars(stocks, window, gathered))
         ],
     )
 
@@ -299,9 +301,9 @@ def index_bars(
     code the service does not know is among the failures. Volume is published in thousands of shares and turnover in
     millions of KRW, so their last digits are zeros.
     """
-    if nobody := silent(context, upstreams, "index_bars", "kis", needed=True):
-        return nobody
-    window = settled(window_of(context), upstreams.now())
+    if skipped := skip_unless_available(context, upstreams, "index_bars", "kis", needed=True):
+        return skipped
+    window = require_final_bars(window_of(context), upstreams.now())
     gathered = gather(
         context,
         f"index bars {window.label}",

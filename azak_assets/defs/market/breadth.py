@@ -6,20 +6,20 @@ Belongs here: `raw.index_breadth`. Bars of the same indices are in `assets`.
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.market.assets import (
     OWNERS,
-    answered_check,
-    answered_spec,
     ask,
-    for_live_accounts,
+    coverage_check,
+    coverage_spec,
     indices,
+    needs_live_account,
+    not_requested,
+    not_requested_check,
     store,
-    unasked,
-    unasked_check,
 )
 from azak_assets.defs.reporting import loaded, nothing, usage
-from azak_assets.defs.windows import settled, window_of
+from azak_assets.defs.windows import require_final_bars, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
@@ -39,7 +39,7 @@ ASSET = ["raw", "index_breadth"]
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.index_breadth"},
-    check_specs=[answered_spec(ASSET)],
+    check_specs=[coverage_spec(ASSET)],
 )
 def index_breadth(
     context: dg.AssetExecutionContext,
@@ -51,23 +51,23 @@ def index_breadth(
     Grain: one row an index and session. Source: KIS FHPUP02120000, live accounts only. It tells the newest session and
     no other: what was not collected that evening is lost, and `state` of an older partition says so.
     """
-    if nobody := silent(context, upstreams, "index_breadth", "kis", needed=True):
-        return unasked(ASSET, nobody)
+    if skipped := skip_unless_available(context, upstreams, "index_breadth", "kis", needed=True):
+        return not_requested(ASSET, skipped)
     now = upstreams.now()
-    window = settled(window_of(context), now)
+    window = require_final_bars(window_of(context), now)
     newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
     past = (
         f"KIS tells the breadth of the newest session, {newest.day}, and of no other: nothing for a session before it"
     )
     if window.last.day != newest.day:
-        return dg.MaterializeResult(metadata=nothing(past), check_results=[unasked_check(ASSET, past)])
+        return dg.MaterializeResult(metadata=nothing(past), check_results=[not_requested_check(ASSET, past)])
     what = f"index breadth {newest.day}"
     try:
         gathered = ask(context, what, upstreams.kis.index_breadth, indices(warehouse))
         if not gathered.answered:
             raise next(iter(gathered.failures.values()))
     except NotForThisAccount as failure:
-        return for_live_accounts(context, ASSET, "breadth", failure, instead="; bars of the indices need none")
+        return needs_live_account(context, ASSET, "breadth", failure, instead="; bars of the indices need none")
     except SourceFailure as failure:
         raise as_dagster(failure, what) from failure
     source = f"{upstreams.source}KIS FHPUP02120000"
@@ -82,7 +82,7 @@ def index_breadth(
                 allow_retries=False,
             )
         gone = f"{past}, and that one is about to be replaced by the session that comes or runs"
-        return dg.MaterializeResult(metadata=nothing(gone), check_results=[unasked_check(ASSET, gone)])
+        return dg.MaterializeResult(metadata=nothing(gone), check_results=[not_requested_check(ASSET, gone)])
     result, frame = store(warehouse, "raw.index_breadth", [newest.day], gathered, IndexBreadth, source=source)
     if len(window.days) > 1:
         context.add_asset_metadata({"state": "landed", "rows": len(frame)}, partition_key=newest.day.isoformat())
@@ -94,5 +94,5 @@ def index_breadth(
             **usage(upstreams),
             **({"state": past} if len(window.days) > 1 else {}),
         },
-        check_results=[answered_check(ASSET, gathered)],
+        check_results=[coverage_check(ASSET, gathered)],
     )

@@ -9,11 +9,11 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.failures import silent
-from azak_assets.defs.market.assets import OWNERS, answered_check, answered_spec, unasked, unasked_check
+from azak_assets.defs.failures import skip_unless_available
+from azak_assets.defs.market.assets import OWNERS, coverage_check, coverage_spec, not_requested, not_requested_check
 from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_given, land, ready, told
 from azak_assets.defs.reporting import line_plot, nothing, usage
-from azak_assets.defs.windows import settled, window_of
+from azak_assets.defs.windows import require_final_bars, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.kis.flows import FLOWS_DELAY
@@ -41,7 +41,7 @@ def flows_are_out(session: krx.Session) -> datetime:
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.investor_flows"},
-    check_specs=[answered_spec(ASSET)],
+    check_specs=[coverage_spec(ASSET)],
 )
 def investor_flows(
     context: dg.AssetExecutionContext,
@@ -54,14 +54,14 @@ def investor_flows(
     from now: `state` of an older partition says that it has nothing. Known defects: values come in million KRW; the
     three groups do not add up to zero, because other corporations are missing.
     """
-    if nobody := silent(context, upstreams, "investor_flows", "kis", needed=True):
-        return unasked(ASSET, nobody)
+    if skipped := skip_unless_available(context, upstreams, "investor_flows", "kis", needed=True):
+        return not_requested(ASSET, skipped)
     now = upstreams.now()
-    window = settled(window_of(context), now)
+    window = require_final_bars(window_of(context), now)
     due, later = ready(window, now, flows_are_out)
     if not due:
         state = "; ".join(later.values())
-        return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(ASSET, state)])
+        return dg.MaterializeResult(metadata=nothing(state), check_results=[not_requested_check(ASSET, state)])
     days = [session.day for session in due]
     gathered = ask_newest(
         context,
@@ -84,7 +84,7 @@ def investor_flows(
         reached = f"answered back to {landed.reach}" if landed.reach else "had none for the few stocks it was asked for"
         state = f"KIS gives about 30 sessions of flows and {reached}: nothing for a session before it"
         context.log.warning("%s: %d asked sessions lie before it", state, len(landed.past))
-    check = unasked_check(ASSET, state) if landed.frame is None else answered_check(ASSET, gathered)
+    check = not_requested_check(ASSET, state) if landed.frame is None else coverage_check(ASSET, gathered)
     metadata = told(context, landed, state, later, **_plot(landed.frame, window.label), **usage(upstreams))
     return dg.MaterializeResult(metadata=metadata, check_results=[check])
 

@@ -15,21 +15,21 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs import collectors
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.markdown import TABLE_ROWS, table
 from azak_assets.defs.market import collector
 from azak_assets.defs.market.assets import (
     OWNERS,
     PROBES,
     Collected,
-    answered_check,
-    answered_spec,
     ask,
+    coverage_check,
+    coverage_spec,
+    not_requested_check,
     store,
-    unasked_check,
 )
 from azak_assets.defs.reporting import COUNTS, line_plot, loaded, nothing, span, total, usage
-from azak_assets.defs.windows import Window, opened, window_of
+from azak_assets.defs.windows import Window, require_open_sessions, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
@@ -97,7 +97,7 @@ def _marks_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         ),
     ],
     check_specs=[
-        *(answered_spec(list(key.path)) for key in FEEDS),
+        *(coverage_spec(list(key.path)) for key in FEEDS),
         _marks_spec(QUOTES),
         _marks_spec(BOOKS),
         dg.AssetCheckSpec(
@@ -119,12 +119,12 @@ def collect_intraday(
     """Collect what is selected: today's session while it can be asked for, past ones as far as KIS keeps them."""
     told: dict[dg.AssetKey, _Told] = {}
     for key in [key for key in FEEDS if key in context.selected_asset_keys]:
-        if nobody := silent(context, upstreams, FEEDS[key], "kis", needed=True):
-            told[key] = _Told.of_nobody(key, nobody)
+        if skipped := skip_unless_available(context, upstreams, FEEDS[key], "kis", needed=True):
+            told[key] = _Told.of_nobody(key, skipped)
     wanted = [key for key in FEEDS if key in context.selected_asset_keys and key not in told]
     if wanted:
         now = upstreams.now()
-        window = opened(window_of(context), now)
+        window = require_open_sessions(window_of(context), now)
         codes = _codes(warehouse)
         today = [session for session in window.sessions if session.day == now.date()]
         past = [session.day for session in window.sessions if session.day != now.date()]
@@ -179,7 +179,7 @@ class _Told:
     def say(self, state: str, *, passed: bool = True, advice: str = "") -> None:
         """That nobody was asked, and why; `advice` is what the check says where somebody can change that."""
         self.states.append(state)
-        self.answered(unasked_check(self.path, advice or state, passed=passed))
+        self.answered(not_requested_check(self.path, advice or state, passed=passed))
 
     def answered(self, verdict: dg.AssetCheckResult) -> None:
         """The verdict on the answers; a failed one stays beside a later one that passes."""
@@ -276,7 +276,7 @@ def _tell_of_today(told: _Told, feed: "collector.Marks | collector.Minutes") -> 
     else:
         told.metadata = nothing("")
     told.metadata |= {"rounds": loads.rounds, **loads.gathered.metadata()}
-    told.answered(answered_check(told.path, loads.gathered))
+    told.answered(coverage_check(told.path, loads.gathered))
     if isinstance(feed, collector.Marks):
         told.metadata["left out"] = feed.left_out
         return
@@ -379,7 +379,7 @@ def _past_minutes(
         told.say(state)
     if minutes.results:
         told.metadata = _together(minutes.metadata(_days(days)), told.metadata)
-        told.answered(answered_check(told.path, minutes.everything))
+        told.answered(coverage_check(told.path, minutes.everything))
 
 
 def _together(past: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:

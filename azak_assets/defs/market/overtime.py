@@ -7,11 +7,11 @@ without a range of days is asked is in `rolling`.
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.failures import silent
-from azak_assets.defs.market.assets import OWNERS, answered_check, answered_spec, unasked, unasked_check
+from azak_assets.defs.failures import skip_unless_available
+from azak_assets.defs.market.assets import OWNERS, coverage_check, coverage_spec, not_requested, not_requested_check
 from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_given, land, ready, told
 from azak_assets.defs.reporting import nothing, usage
-from azak_assets.defs.windows import settled, window_of
+from azak_assets.defs.windows import require_final_bars, window_of
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.records import OvertimeBar
@@ -31,7 +31,7 @@ ENDED = f"there was no single-price session after hours since {krx.next_session(
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.overtime_bars"},
-    check_specs=[answered_spec(ASSET)],
+    check_specs=[coverage_spec(ASSET)],
 )
 def overtime_bars(
     context: dg.AssetExecutionContext,
@@ -44,14 +44,14 @@ def overtime_bars(
     session (16:00–18:00) is gone since 2026-09-14 and the service answers empty: a few stocks are asked, and `state`
     says so. Known defect: the continuous after-market that replaced it (16:00–20:00) is not in this service.
     """
-    if nobody := silent(context, upstreams, "overtime_bars", "kis", needed=True):
-        return unasked(ASSET, nobody)
+    if skipped := skip_unless_available(context, upstreams, "overtime_bars", "kis", needed=True):
+        return not_requested(ASSET, skipped)
     now = upstreams.now()
-    window = settled(window_of(context), now)
+    window = require_final_bars(window_of(context), now)
     due, later = ready(window, now, krx.after_hours_end)
     if not due:
         state = "; ".join(later.values())
-        return dg.MaterializeResult(metadata=nothing(state), check_results=[unasked_check(ASSET, state)])
+        return dg.MaterializeResult(metadata=nothing(state), check_results=[not_requested_check(ASSET, state)])
     days = [session.day for session in due if krx.has_single_price_session(session.day)]
     gathered = ask_newest(
         context,
@@ -79,6 +79,6 @@ def overtime_bars(
     state = "; ".join(states)
     if state:
         context.log.warning("%s", state)
-    check = unasked_check(ASSET, state) if landed.frame is None else answered_check(ASSET, gathered)
+    check = not_requested_check(ASSET, state) if landed.frame is None else coverage_check(ASSET, gathered)
     metadata = told(context, landed, state, later, **usage(upstreams))
     return dg.MaterializeResult(metadata=metadata, check_results=[check])

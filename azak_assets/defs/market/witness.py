@@ -13,7 +13,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.markdown import TABLE_ROWS, bullets, table
 from azak_assets.defs.market.assets import OWNERS, Collected, ask, frame_of
 from azak_assets.defs.reporting import loaded, nothing, total, usage
@@ -96,8 +96,8 @@ def krx_daily_bars(
     a session; shares only, no ETF. A session is asked for from 08:00 of the next day; before, `state` says so. Without
     KRX_OPENAPI_KEY there is no witness, and nothing is missing but the comparison.
     """
-    if nobody := silent(context, upstreams, "krx_daily_bars", "krx_openapi"):
-        return nobody
+    if skipped := skip_unless_available(context, upstreams, "krx_daily_bars", "krx_openapi"):
+        return skipped
     now = upstreams.now()
     source = f"{upstreams.source}KRX Open API"
     told = _Told()

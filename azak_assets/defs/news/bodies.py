@@ -10,7 +10,7 @@ from collections import Counter
 import dagster as dg
 import pandas as pd
 
-from azak_assets.defs.failures import silent
+from azak_assets.defs.failures import skip_unless_available
 from azak_assets.defs.markdown import bullets
 from azak_assets.defs.reporting import loaded, usage
 from azak_assets.defs.windows import window_of
@@ -53,8 +53,8 @@ def article_bodies(
     excerpt of 500 characters is kept unless the operator states that the whole text may be. Known defects: a text
     behind a paywall has no row of text; what a page said before it was read is not known.
     """
-    if nobody := silent(context, upstreams, "article_pages", "pages"):
-        return nobody
+    if skipped := skip_unless_available(context, upstreams, "article_pages", "pages"):
+        return skipped
     window = window_of(context)
     pages, extent = upstreams.pages, upstreams.settings.azak_fetch_bodies
     wanted = _wanted(warehouse, (window.first.day, window.last.day), pages.reads)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import dagster as dg
 
-from azak_assets.defs.failures import silent
+from azak_assets.defs.failures import skip_unless_available
 from azak_assets.defs.markdown import bullets
 from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.defs.windows import window_of
@@ -47,8 +47,8 @@ def reddit_posts(
     Known defects: the past cannot be asked for, so that a tick missed for a day is lost; a post removed after it was
     seen stays.
     """
-    if nobody := silent(context, upstreams, "reddit", "reddit"):
-        return nobody
+    if skipped := skip_unless_available(context, upstreams, "reddit", "reddit"):
+        return skipped
     window = window_of(context)
     if window.known_until <= upstreams.now():
         return dg.MaterializeResult(metadata=nothing(GONE))

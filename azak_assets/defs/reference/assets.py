@@ -9,7 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
@@ -63,8 +63,8 @@ def broker_calendar(
     Grain: one row a calendar day. Source: KIS CTCA0903R, asked once a day for four weeks ahead; live accounts only. It
     decides nothing: the committed calendar is the authority, and a check says where the two disagree.
     """
-    if nobody := silent(context, upstreams, "holidays", "kis"):
-        return nobody
+    if skipped := skip_unless_available(context, upstreams, "holidays", "kis"):
+        return skipped
     today = upstreams.now().date()
     last = today + ASKED_AHEAD
     # The broker wants this service asked at most once a day, and the last day of an answer tells when it was given.
@@ -182,8 +182,8 @@ def corp_codes(
 
     Grain: one row a company. Source: OpenDART `corpCode.xml`. Known defect: a delisted company may keep its stock code.
     """
-    if nobody := silent(context, upstreams, "corp_codes", "opendart"):
-        return nobody
+    if skipped := skip_unless_available(context, upstreams, "corp_codes", "opendart"):
+        return skipped
     try:
         batch = upstreams.opendart.corp_codes()
     except SourceFailure as failure:

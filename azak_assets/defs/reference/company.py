@@ -13,15 +13,15 @@ from typing import Any
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.failures import as_dagster, silent
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.market.assets import (
-    answered_check,
-    answered_spec,
     ask,
-    for_live_accounts,
+    coverage_check,
+    coverage_spec,
     frame_of,
-    unasked,
-    unasked_check,
+    needs_live_account,
+    not_requested,
+    not_requested_check,
 )
 from azak_assets.defs.owed import ASKED_AT, last_asked
 from azak_assets.defs.reporting import loaded, nothing, usage
@@ -47,7 +47,7 @@ WITH_RATIOS = ["stock", "reit"]
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.product_info"},
-    check_specs=[answered_spec(["raw", "product_info"])],
+    check_specs=[coverage_spec(["raw", "product_info"])],
 )
 def product_info(
     context: dg.AssetExecutionContext,
@@ -61,8 +61,8 @@ def product_info(
     week. An issue that left the market keeps its last row.
     """
     asset = ["raw", "product_info"]
-    if nobody := silent(context, upstreams, "product_info", "kis"):
-        return unasked(asset, nobody)
+    if skipped := skip_unless_available(context, upstreams, "product_info", "kis"):
+        return not_requested(asset, skipped)
     stocks = warehouse.read("raw.stocks", columns=["stock_code"], where={"is_active": True})
     return _weekly(
         context,
@@ -85,7 +85,7 @@ def product_info(
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.financial_ratios"},
-    check_specs=[answered_spec(["raw", "financial_ratios"])],
+    check_specs=[coverage_spec(["raw", "financial_ratios"])],
 )
 def financial_ratios(
     context: dg.AssetExecutionContext,
@@ -99,8 +99,8 @@ def financial_ratios(
     it, and a restated one is a new version. Known defect: the past before our first look has no versions.
     """
     asset = ["raw", "financial_ratios"]
-    if nobody := silent(context, upstreams, "financial_ratios", "kis"):
-        return unasked(asset, nobody)
+    if skipped := skip_unless_available(context, upstreams, "financial_ratios", "kis"):
+        return not_requested(asset, skipped)
     stocks = warehouse.read(
         "raw.stocks", columns=["stock_code"], where={"is_active": True, "security_kind": WITH_RATIOS}
     )
@@ -131,7 +131,7 @@ def _weekly(
 ) -> dg.MaterializeResult:
     """Ask for every code and land what came; what an answer no longer holds is kept, since old periods drop out."""
     if fresh := _asked_lately(context, dg.AssetKey(asset)):
-        return unasked(asset, fresh)
+        return not_requested(asset, fresh)
     wanted, what = list(codes), asset[-1].replace("_", " ")
     if not wanted:
         raise dg.Failure(
@@ -143,12 +143,14 @@ def _weekly(
         if gathered.is_empty:
             # Nothing else of a load depends on it, so that is a warning to look at and no failure of the load.
             state = f"KIS answered for {len(wanted)} issues that it has nothing"
-            check = unasked_check(asset, f"{state}: look at one of them by hand, or run again later.", passed=False)
+            check = not_requested_check(
+                asset, f"{state}: look at one of them by hand, or run again later.", passed=False
+            )
             return dg.MaterializeResult(metadata=nothing(state), check_results=[check])
         if not gathered.answered:
             raise next(iter(gathered.failures.values()))
     except NotForThisAccount as failure:
-        return for_live_accounts(context, asset, what, failure)
+        return needs_live_account(context, asset, what, failure)
     except SourceFailure as failure:
         raise as_dagster(failure, what) from failure
     frame = frame_of([*gathered.whole, *gathered.partial], record)
@@ -166,7 +168,7 @@ def _weekly(
             "without any": len(without),
             ASKED_AT: dg.MetadataValue.timestamp(datetime.now(krx.KST)),
         },
-        check_results=[answered_check(asset, gathered)],
+        check_results=[coverage_check(asset, gathered)],
     )
 
 
