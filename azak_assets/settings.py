@@ -5,6 +5,7 @@ read at the door (``resources`` and ``cli``) and handed inwards as plain values,
 environment.
 """
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,14 @@ KIS_LIVE_RATE, KIS_PAPER_RATE = 15.0, 1 / 1.1
 
 SANDBOX_KEY = "sandbox"
 """The key every upstream of the sandbox is asked with; real keys never leave for it."""
+
+
+ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?")
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def _canonical(scheme: str, host: str, port: str | None) -> str:
+    return f"{scheme}://{host}" + (f":{port}" if port not in (None, DEFAULT_PORTS[scheme]) else "")
 
 
 class Mode(StrEnum):
@@ -84,6 +93,10 @@ class Settings(BaseSettings):
     )
     azak_sandbox_url: str | None = Field(
         None, description="Address of a running sandbox; default: `azak` starts one where it needs it."
+    )
+    azak_ui_origins: str | None = Field(
+        None,
+        description="Addresses at which a proxy serves the UI, e.g. `https://azak.example.com`, separated by commas.",
     )
     azak_payload_days: int = Field(
         30,
@@ -156,6 +169,17 @@ class Settings(BaseSettings):
                 raise ValueError("expected an address such as http://127.0.0.1:8900")
         return value
 
+    @field_validator("azak_ui_origins")
+    @classmethod
+    def _are_origins(cls, value: str | None) -> str | None:
+        """As a browser writes them: lower case, no path, and no port that is the scheme's own."""
+        if value is None:
+            return None
+        found = [ORIGIN.fullmatch(part.strip().lower()) for part in value.split(",")]
+        if not all(found):
+            raise ValueError("expected origins such as https://azak.example.com, separated by commas")
+        return ",".join(_canonical(*origin.group("scheme", "host", "port")) for origin in found if origin)
+
     @model_validator(mode="after")
     def _absolute_home(self) -> "Settings":
         # Children of `azak up` run in other folders; a relative home would mean another one there.
@@ -168,6 +192,11 @@ class Settings(BaseSettings):
         if self.azak_mode is not None:
             return self.azak_mode
         return Mode.LIVE if self.kis_app_key and self.kis_app_secret else Mode.SANDBOX
+
+    @property
+    def ui_origins(self) -> tuple[str, ...]:
+        """The origins that count as the UI's own, beside its own address on this machine."""
+        return tuple(self.azak_ui_origins.split(",")) if self.azak_ui_origins else ()
 
     @property
     def kis_rate(self) -> float:

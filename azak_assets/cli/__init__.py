@@ -77,6 +77,35 @@ def up(
 
 
 @app.command()
+def ui(
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            "-w",
+            help="Workspace file of the code locations, if not Azak's.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 inside a container.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", help="Port of the UI.", min=1, max=65535)] = 3000,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Dagster's read-only mode.")] = False,
+    read_only_port: Annotated[
+        int | None, typer.Option(help="Also serve the UI on this port, in read-only mode.", min=1, max=65535)
+    ] = None,
+) -> None:
+    """Serve the Dagster UI alone, guarded: pages of other sites can neither read it nor start anything in it.
+
+    Example: `azak ui --port 3001 --read-only`. It answers as localhost and as what AZAK_UI_ORIGINS names. `azak up`
+    starts it together with everything else.
+    """
+    from azak_assets.cli.ui import serve  # noqa: PLC0415
+
+    serve(console, workspace=workspace, host=host, port=port, read_only=read_only, read_only_port=read_only_port)
+
+
+@app.command()
 def run(
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session (KST date).")],
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session (KST date).")],

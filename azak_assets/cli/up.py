@@ -101,8 +101,9 @@ def _work(
     if owns_server:
         stack.callback(server.stop, home)
     if not is_port_free(port):
-        other = next((p for p in range(port + 1, 65536) if is_port_free(p)), None) or free_port()
-        raise CannotStart(f"Port {port} is in use by another program: choose one with `azak up --port {other}`.")
+        raise CannotStart(
+            f"Port {port} is in use by another program: choose one with `azak up --port {_next_free(port)}`."
+        )
     _remember(home, [], owns_server=owns_server)
     ready = stack.enter_context(prepared(console, replay=replay, seed=seed))
     dagster: list[Child] = []
@@ -113,9 +114,10 @@ def _work(
 
     remember()
     url = f"http://127.0.0.1:{port}"
-    _start_dagster(ready, url, console, port=port, started=dagster, remember=remember)
+    read_only_port = _next_free(port)
+    _start_dagster(ready, url, console, port=port, read_only_port=read_only_port, started=dagster, remember=remember)
     children = [*ready.children, *dagster]
-    _tell(console, ready, url)
+    _tell(console, ready, url, read_only_port)
     try:
         _load_missing(console, url, ready.world, _newest_sessions(ready.world, sessions), children)
     except CannotStart as error:
@@ -186,8 +188,20 @@ def _end_leftovers(home: Path) -> bool:
     return owns_server
 
 
+def _next_free(port: int) -> int:
+    """The first free port above this one; any free one where there is none."""
+    return next((other for other in range(port + 1, 65536) if is_port_free(other)), None) or free_port()
+
+
 def _start_dagster(
-    ready: Prepared, url: str, console: Console, *, port: int, started: list[Child], remember: Callable[[], None]
+    ready: Prepared,
+    url: str,
+    console: Console,
+    *,
+    port: int,
+    read_only_port: int,
+    started: list[Child],
+    remember: Callable[[], None],
 ) -> None:
     """Code server, webserver and, once the two have met, the daemon. The code server alone imports the definitions.
 
@@ -218,7 +232,8 @@ def _start_dagster(
         CODE_LOCATION,
     )
     start("code server", program("dagster"), "code-server", "start", *server_flags)
-    start("webserver", program("dagster-webserver"), "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port))
+    ports = ("--port", str(port), "--read-only-port", str(read_only_port))
+    start("webserver", program("azak"), "ui", "--workspace", str(workspace), *ports)
     _end_dead_runs(ready, console)
     _wait_for_ui(url, started, console)
     start("daemon", program("dagster-daemon"), "run", "-w", str(workspace))
@@ -299,9 +314,10 @@ def _wait_for_ui(url: str, children: list[Child], console: Console) -> None:
     )
 
 
-def _tell(console: Console, ready: Prepared, url: str) -> None:
+def _tell(console: Console, ready: Prepared, url: str, read_only_port: int) -> None:
     """The addresses: UI, psql, BI tools."""
     console.print(f"[green]✓[/] Dagster UI      [bold]{url.replace('127.0.0.1', 'localhost')}[/]")
+    console.print(f"  to look only   http://localhost:{read_only_port}")
     if ready.settings.azak_database_url is None:
         info = server.ensure_running(ready.settings.azak_home)
         console.print(f"  psql           psql '{info.tcp_url('azak', driver=None)}'", soft_wrap=True)
