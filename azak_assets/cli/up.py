@@ -317,7 +317,7 @@ def _wait_for_ui(url: str, children: list[Child], console: Console) -> None:
 def _tell(console: Console, ready: Prepared, url: str, read_only_port: int) -> None:
     """The addresses: UI, psql, BI tools."""
     console.print(f"[green]✓[/] Dagster UI      [bold]{url.replace('127.0.0.1', 'localhost')}[/]")
-    console.print(f"  to look only   http://localhost:{read_only_port}")
+    console.print(f"  read-only      http://localhost:{read_only_port}")
     if ready.settings.azak_database_url is None:
         info = server.ensure_running(ready.settings.azak_home)
         console.print(f"  psql           psql '{info.tcp_url('azak', driver=None)}'", soft_wrap=True)

@@ -71,6 +71,12 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name
         ("OPENAI_BASE_URL", "http://"),
         ("AZAK_SANDBOX_URL", "http://127.0.0.1:port"),
         ("AZAK_SANDBOX_URL", "http://[::1"),
+        ("AZAK_UI_ORIGINS", "*"),
+        ("AZAK_UI_ORIGINS", "null"),
+        ("AZAK_UI_ORIGINS", "azak.example.com"),
+        ("AZAK_UI_ORIGINS", "https://*.example.com"),
+        ("AZAK_UI_ORIGINS", "https://azak.example.com/ui"),
+        ("AZAK_UI_ORIGINS", "https://azak.example.com,"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -79,6 +85,12 @@ def test_a_value_that_cannot_be_read_names_its_variable(monkeypatch: pytest.Monk
     (problem,) = refused.value.errors()
     assert problem["loc"] == (name.lower(),)
     assert problem["input"] == value
+
+
+def test_origins_are_those_that_a_browser_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().ui_origins == ()
+    settings = keyed(monkeypatch, AZAK_UI_ORIGINS="https://Azak.example.com:443/, http://azak.lan:8080,http://[::2]:80")
+    assert settings.ui_origins == ("https://azak.example.com", "http://azak.lan:8080", "http://[::2]")
 
 
 def test_every_base_url_may_point_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

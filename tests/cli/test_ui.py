@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from azak_assets.cli.dagster_ui import dagster_apps
+from azak_assets.cli.environment import CannotStart
+from azak_assets.cli.ui import listen
 from tests.cli.ui_servers import guarded, unguarded
 
 RUN_EXISTS = "query($id: ID!) { runOrError(runId: $id) { __typename } }"
@@ -107,3 +109,8 @@ def test_read_only_shows_the_same_and_changes_nothing(uis: Uis) -> None:
     assert uis.instance.get_run_by_id(run_id) is not None
     for attack in attacks(uis.read_only, run_id):
         assert uis.client.send(attack).status_code in (403, 405, 415)
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(CannotStart, match="choose another --port"):
+        listen("127.0.0.1", taken.getsockname()[1])

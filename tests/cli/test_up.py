@@ -190,6 +190,20 @@ def test_the_ui_answers_with_the_definitions_loaded_and_nothing_running(running:
     assert health["instance"]["daemonHealth"]["allDaemonStatuses"]
 
 
+DELETE = 'mutation { deletePipelineRun(runId: "none") { __typename } }'
+
+
+def test_the_ui_obeys_its_own_pages_alone_and_the_read_only_one_nobody(running: Launched) -> None:
+    (read_only,) = re.findall(r"read-only\s+(http://localhost:\d+)", running.said)
+    assert ask(running.url, DELETE)["deletePipelineRun"]["__typename"] == "RunNotFoundError"
+    assert ask(read_only, DELETE)["deletePipelineRun"]["__typename"] == "UnauthorizedError"
+    assert ask(read_only, LOCATIONS) == ask(running.url, LOCATIONS)
+    for url in (running.url, read_only):
+        assert httpx.get(f"{url}/graphql", params={"query": DELETE}).status_code == 405
+        assert httpx.post(f"{url}/graphql", params={"query": DELETE}, content="a").status_code == 415
+        assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 403
+
+
 def test_the_psql_line_connects(running: Launched) -> None:
     (address,) = re.findall(r"psql '(postgresql://\S+)'", running.said)
     with psycopg.connect(address) as connection:

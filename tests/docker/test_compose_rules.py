@@ -105,6 +105,7 @@ def test_ports_are_open_to_this_machine_alone(services: Services) -> None:
 def test_each_ui_listens_where_its_port_and_its_health_check_look(services: Services) -> None:
     for name, port in (("webserver", "3000"), ("viewer", "3001")):
         command = services[name]["command"]
+        assert command[:2] == ["azak", "ui"], "not Dagster's own server, which obeys any page"
         assert command[command.index("-p") + 1] == port
         assert services[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
         assert f"127.0.0.1:{port}/server_info" in services[name]["healthcheck"]["test"][-1]
