@@ -22,7 +22,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from azak_assets import krx
-from azak_assets.defs.market.assets import Collected, store
+from azak_assets.ingest.round import Collected, store
 from azak_assets.sources.records import Batch, DailyBar
 from azak_assets.warehouse import encode
 from azak_assets.warehouse.load import Scope, load_partition

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 NO_SPAN = {"earliest": "none", "latest": "none"}
-
-
 FAILURES_SHOWN = 10
 
 
@@ -39,9 +37,14 @@ def metadata_of(report: "StepReport") -> dict[str, Any]:
         **counts(report, rejected=len(report.rejects)),
         **(NO_SPAN if report.earliest is None else {"earliest": str(report.earliest), "latest": str(report.latest)}),
         "sample": table(pd.concat(report.samples, ignore_index=True) if report.samples else pd.DataFrame()),
-        **report.notes,
+        **{
+            name: dg.MetadataValue.json(note) if isinstance(note, dict) else note for name, note in report.notes.items()
+        },
         **{name: bullets(lines) for name, lines in report.lists.items()},
+        **{name: line_plot(plot.lines, title=plot.title) for name, plot in report.plots.items()},
     }
+    if report.answered is not None:
+        metadata |= {"answered": report.answered, "failed": len(report.failures)}
     if report.state:
         metadata["state"] = report.state
     if report.rejects:

@@ -6,6 +6,7 @@ shows them (`defs.reporting`).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from azak_assets.sources.records import Reject
@@ -17,6 +18,28 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 10
 SAMPLE_COLUMNS = 8
+COUNTS = ("rows", "inserted", "changed", "unchanged", "retired")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines over a common axis, by name."""
+
+    title: str
+    lines: "Mapping[str, pd.Series]"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict of a step on what it collected; ``why`` is empty where nothing is wrong.
+
+    ``numbers`` and ``rows`` are the evidence.
+    """
+
+    passed: bool
+    why: str = ""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    rows: "pd.DataFrame | None" = None
 
 
 @dataclass
@@ -24,10 +47,15 @@ class StepReport:
     """Counts, rejects, failures and notes of one step and table; several loads of the step add up.
 
     ``state`` says in one sentence why the step has nothing, or not all, to load; it is empty where nothing is missing.
-    ``notes`` are further numbers and short texts by their name in the UI, ``lists`` further lists of lines.
+    ``advice`` is set where the operator can change that. ``answered`` counts the keys (stocks, indices) that answered;
+    None: no request was made. ``failures`` are by key; the ``excused`` ones are as they should be. ``notes`` are
+    further numbers and short texts by their name in the UI, ``lists`` further lists of lines, ``plots`` further plots.
+    ``days`` has the state and the rows of single sessions, where they differ from the step's. ``finding`` is the step's
+    own verdict beside coverage, where the table has a check for it.
     """
 
     state: str = ""
+    advice: str = ""
     rows: int = 0
     inserted: int = 0
     changed: int = 0
@@ -35,11 +63,16 @@ class StepReport:
     retired: int = 0
     earliest: Any = None
     latest: Any = None
+    answered: int | None = None
     rejects: list[Reject] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, int | float | str] = field(default_factory=dict)
+    excused: set[str] = field(default_factory=set)
+    notes: dict[str, int | float | str | dict[str, int]] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
+    plots: dict[str, Plot] = field(default_factory=dict)
+    days: dict[date, tuple[str, int]] = field(default_factory=dict)
     samples: "list[pd.DataFrame]" = field(default_factory=list)
+    finding: Finding | None = None
 
     def add_load(
         self, result: "LoadResult", frame: "pd.DataFrame", *, instant: str, columns: Sequence[str] | None = None
@@ -59,9 +92,8 @@ class StepReport:
         self.retired += result.retired
         known = frame[instant].dropna()
         if not known.empty:
-            self.earliest = known.min() if self.earliest is None else min(self.earliest, known.min())
-            self.latest = known.max() if self.latest is None else max(self.latest, known.max())
-        if sum(map(len, self.samples)) < SAMPLE_ROWS:
+            self._widen(known.min(), known.max())
+        if self._needs_samples and len(frame):
             shown = list(columns) if columns is not None else list(frame.columns[:SAMPLE_COLUMNS])
             self.samples.append(frame[shown].head(SAMPLE_ROWS))
 
@@ -72,3 +104,37 @@ class StepReport:
     def add_failures(self, failures: Mapping[str, object]) -> None:
         """Keep the failures by what was asked for."""
         self.failures.update({key: str(failure) for key, failure in failures.items()})
+
+    def add_state(self, state: str) -> None:
+        """Add one more reason why something is missing."""
+        self.state = f"{self.state}; {state}" if self.state else state
+
+    def add(self, other: "StepReport") -> None:
+        """Add what another part of the same step did to the same table."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.earliest is not None:
+            self._widen(other.earliest, other.latest)
+        if other.answered is not None:
+            self.answered = (self.answered or 0) + other.answered
+        if other.state:
+            self.add_state(other.state)
+        self.advice = self.advice or other.advice
+        self.rejects += other.rejects
+        self.failures |= other.failures
+        self.excused |= other.excused
+        self.notes |= other.notes
+        self.lists |= other.lists
+        self.plots |= other.plots
+        self.days |= other.days
+        self.finding = other.finding or self.finding
+        if self._needs_samples:
+            self.samples += other.samples
+
+    @property
+    def _needs_samples(self) -> bool:
+        return sum(map(len, self.samples)) < SAMPLE_ROWS
+
+    def _widen(self, earliest: Any, latest: Any) -> None:
+        self.earliest = earliest if self.earliest is None else min(self.earliest, earliest)
+        self.latest = latest if self.latest is None else max(self.latest, latest)

@@ -9,8 +9,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
-from azak_assets.sources.failures import Empty, NotKept, SourceFailure
+from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.records import Batch
+from azak_assets.sources.streak import FailureStreak
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -27,12 +28,12 @@ def collect(
     `on_progress(done, total)` is called in the consumer's thread before each yield. A failure of one key is yielded
     and the others go on, with two exceptions, which are raised after the calls not yet started were cancelled: one
     whose action is `stop` (wrong keys, used-up quota: no other key would fare better), and `2 * workers` failures in a
-    row other than `Empty` and `NotKept` (the upstream is down, and every key would wait out its retries).
+    row (`FailureStreak`: the upstream is down, and every key would wait out its retries).
     """
     executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="collect")
     waiting = iter(keys)
     running: dict[Future[Batch[T]], K] = {}
-    done = in_a_row = 0
+    done, streak = 0, FailureStreak(limit=2 * workers)
     try:
         while True:
             # A few keys ahead keep every worker busy; all at once would run on past a failure that ends the round.
@@ -43,10 +44,10 @@ def collect(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(future)
                 result = _result(future)
-                is_trouble = isinstance(result, SourceFailure) and not isinstance(result, Empty | NotKept)
-                in_a_row = in_a_row + 1 if is_trouble else 0
-                if isinstance(result, SourceFailure) and (result.action == "stop" or in_a_row >= 2 * workers):
-                    raise result
+                failure = result if isinstance(result, SourceFailure) else None
+                streak.add(failure)
+                if failure is not None and (failure.action == "stop" or streak.is_at_limit):
+                    raise failure
                 done += 1
                 if on_progress is not None:
                     on_progress(done, len(keys))

@@ -11,7 +11,7 @@ tell a wrong key ("Unauthorized Key") from a service that the key was not approv
 for a path that does not exist. *Told by two or three*: a day is there from 08:00 KST of the next one (one client found
 nothing 8.5 hours after the close), of a Friday perhaps only on Monday; 10,000 calls a day and key, by the terms of use.
 *Nobody tells*: what a used-up key is answered (429 is taken for it), and which trades outside the order book the totals
-hold; `defs.market.witness` allows for them.
+hold; `defs.market.reconciliation` allows for them.
 """
 
 import time

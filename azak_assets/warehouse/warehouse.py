@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from azak_assets.warehouse.asof import Clock, Days
     from azak_assets.warehouse.calls.call_log import FeedHealth, SourceHealth
     from azak_assets.warehouse.marts import MartReport
-    from azak_assets.warehouse.witness import Comparison
+    from azak_assets.warehouse.reconciliation import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ class Warehouse:
         return asof.count_by_day(self.engine, table)
 
     def compare_with_exchange(self, *, share: float, least_krw: int, rows: int) -> Comparison:
-        """Compare our daily bars with the exchange's; see `witness.compare_with_exchange`."""
-        from azak_assets.warehouse import witness  # noqa: PLC0415
+        """Compare our daily bars with the exchange's; see `reconciliation.compare_with_exchange`."""
+        from azak_assets.warehouse import reconciliation  # noqa: PLC0415
 
-        return witness.compare_with_exchange(self.engine, share=share, least_krw=least_krw, rows=rows)
+        return reconciliation.compare_with_exchange(self.engine, share=share, least_krw=least_krw, rows=rows)
 
     def mart_report(
         self, mart: str, invocation_id: str, *, day: str | None, days: Days, sample_rows: int

@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 from azak_assets import krx
 from azak_assets.defs import collectors
-from azak_assets.defs.market import collector, intraday
+from azak_assets.defs.market import intraday
+from azak_assets.ingest import intraday as feeds
 from azak_assets.ports import Token
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
@@ -226,7 +227,7 @@ def main() -> None:
     """Collect for half an hour from an instant, and die in the middle of the request of that number."""
     url, start, dies_at, *codes = sys.argv[1:]
     engine = database.create_engine(url)
-    collector.LOADED_AT_ONCE = 2
+    feeds.LOADED_AT_ONCE = 2
     with exchange(_Patch(), engine, start, codes) as opened:
         opened.clock.dies_at = int(dies_at)
         opened.run(loops=True)

@@ -20,7 +20,7 @@ from rich.console import Console
 from azak_assets import krx
 from azak_assets.cli.replay_payloads import Told, replay_runs
 from azak_assets.defs.collectors import LOOP_TAG
-from azak_assets.defs.market import collector
+from azak_assets.ingest import hours
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sandbox.wire import kis as sandbox_kis
 from azak_assets.settings import Mode, Settings
@@ -151,8 +151,8 @@ def test_the_minute_before_the_close_stays_for_the_closing_auction(open_at: Open
 
 def test_a_half_hour_that_would_end_just_before_the_close_goes_on_to_it() -> None:
     session = krx.session(date(2026, 11, 20))
-    assert collector.half_hour(session, at(f"{FRIDAY} 14:00")) == at(f"{FRIDAY} 14:30")
-    assert collector.half_hour(session, at(f"{FRIDAY} 14:58")) == at(f"{FRIDAY} 15:32")
+    assert hours.half_hour(session, at(f"{FRIDAY} 14:00")) == at(f"{FRIDAY} 14:30")
+    assert hours.half_hour(session, at(f"{FRIDAY} 14:58")) == at(f"{FRIDAY} 15:32")
 
 
 def test_after_the_close_the_minutes_come_and_the_marks_are_left_as_they_are(open_at: Open) -> None:

@@ -13,8 +13,10 @@ from tenacity import wait_none
 
 from azak_assets import krx
 from azak_assets.defs.market import assets as market
-from azak_assets.defs.market import breadth, flows, overtime, rolling
+from azak_assets.defs.market import breadth, flows, overtime
 from azak_assets.defs.reference import assets as reference
+from azak_assets.ingest import rolling
+from azak_assets.ingest.round import PROBES
 from azak_assets.ports import Token
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
@@ -235,7 +237,7 @@ def test_a_range_wholly_past_reach_costs_a_few_requests_and_keeps_what_was_loade
     run.budget.forget()  # the token's day is over: asking once more with it would count
     done = run(flows.investor_flows, "2026-09-17", "2026-09-18")
     assert done.success, done.said
-    assert done.requests == market.PROBES
+    assert done.requests == PROBES
     assert set(done.states()) == {"2026-09-17", "2026-09-18"}
     assert all("answered back to 2026-10-12" in state for state in done.states().values())
     assert {told["rows"] for told in done.partitions.values()} == {0}
@@ -256,7 +258,7 @@ def test_an_old_session_of_which_nothing_is_known_is_past_reach_and_a_young_one_
     old = run(flows.investor_flows, "2026-03-20")
     assert old.success, old.said
     assert "had none for the few stocks it was asked for" in old.states()["2026-03-20"]
-    assert old.requests == market.PROBES
+    assert old.requests == PROBES
     young = run(flows.investor_flows, "2026-11-20")
     assert not young.success
     assert "no investor flows of" in young.said
@@ -420,7 +422,7 @@ def test_before_six_the_after_hours_are_not_out(run: Run, clock: Clock) -> None:
 def test_since_the_session_is_gone_an_empty_answer_is_success_and_says_so(run: Run) -> None:
     done = run(overtime.overtime_bars, "2026-11-20")
     assert done.success, done.said
-    assert done.requests == market.PROBES, "a few tell it for all"
+    assert done.requests == PROBES, "a few tell it for all"
     told = "there was no single-price session after hours since 2026-09-14, and KIS answered empty, which is right"
     assert done.states() == {"2026-11-20": told}
     assert (done.check.passed, done.check.description) == (True, told)

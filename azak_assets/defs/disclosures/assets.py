@@ -14,6 +14,7 @@ from azak_assets.defs import collectors
 from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.reporting import loaded, total, usage
 from azak_assets.defs.windows import Window, window_of
+from azak_assets.ingest import loop
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import SourceFailure
@@ -107,10 +108,10 @@ def disclosures(
         # Of a window that has closed one round tells all.
         if collectors.is_collector(context.run) and upstreams.now() < window.known_until:
             # Half hours of the clock: the session that filings belong to changes at the end of one, at midnight.
-            until = _floor(upstreams.now(), collectors.HALF_HOUR) + collectors.HALF_HOUR + LAST_ROUND
-            collectors.run([feed], until=until, now=upstreams.now, sleep=upstreams.sleep, log=context.log)
+            until = _floor(upstreams.now(), loop.HALF_HOUR) + loop.HALF_HOUR + LAST_ROUND
+            loop.run([feed], until=until, now=upstreams.now, sleep=upstreams.sleep, log=context.log)
         else:
-            collectors.once([feed], upstreams.now)
+            loop.once([feed], upstreams.now)
     except SourceFailure as failure:
         raise as_dagster(failure, f"disclosures {window.label}") from failure
     metadata = loaded(total(feed.results), feed.newest, instant="rcept_dt", rejects=feed.rejects, columns=SHOWN)

@@ -11,6 +11,7 @@ import dagster as dg
 from azak_assets import krx
 from azak_assets.defs import collectors
 from azak_assets.defs.disclosures.assets import LAST_ROUND
+from azak_assets.ingest.loop import HALF_HOUR
 from azak_assets.runtime import is_live
 
 disclosures_job = dg.define_asset_job(
@@ -31,6 +32,4 @@ def disclosures_collector(context: dg.SensorEvaluationContext) -> dg.RunRequest 
     """Ask for a collector when none works."""
     now = datetime.now(krx.KST)
     session = krx.session_on_or_after(now.date())
-    return collectors.next_run(
-        context.instance, disclosures_job.name, session, now, longest=collectors.HALF_HOUR + LAST_ROUND
-    )
+    return collectors.next_run(context.instance, disclosures_job.name, session, now, longest=HALF_HOUR + LAST_ROUND)

@@ -9,9 +9,10 @@ import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs.markdown import table
-from azak_assets.defs.reporting import loaded
+from azak_assets.defs.reporting import metadata_of
+from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import require_final_bars, window_of
-from azak_assets.partitions import TRADING_DAYS
+from azak_assets.ingest.report import StepReport
 from azak_assets.warehouse.warehouse import Warehouse
 
 ASSET = ["raw", "adjustment_factors"]
@@ -23,15 +24,10 @@ UNCONFIRMED = (
 )
 
 
-@dg.asset(
-    key=ASSET,
-    deps=[["raw", "daily_bars"]],
-    partitions_def=TRADING_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"python", "postgres"},
-    owners=["team:market-data"],
-    code_version="1",
-    metadata={"dagster/table_name": "raw.adjustment_factors"},
+@table_asset(
+    "raw.adjustment_factors",
+    owner="market-data",
+    deps=["raw.daily_bars"],
     check_specs=[
         dg.AssetCheckSpec(
             BASE_PRICES_ARE_CONFIRMED,
@@ -42,7 +38,7 @@ UNCONFIRMED = (
 )
 def adjustment_factors(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Splits, mergers of shares and rights issues: what the prices before them are to be multiplied by.
 
     Grain: one row a stock and first session at the new price. Source: the base prices of `raw.daily_bars` (KIS
@@ -53,8 +49,10 @@ def adjustment_factors(
 
     window = require_final_bars(window_of(context), datetime.now(krx.KST))
     made = adjust(warehouse, window.days)
+    report = StepReport()
+    report.add_load(made.result, made.factors, instant="ex_date")
     return dg.MaterializeResult(
-        metadata=loaded(made.result, made.factors, instant="ex_date", rejects=[]),
+        metadata=metadata_of(report),
         check_results=[
             dg.AssetCheckResult(
                 asset_key=ASSET,

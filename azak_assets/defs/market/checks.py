@@ -1,4 +1,4 @@
-"""What must hold of prices, beyond the shape of a row: completeness, the calendar's third witness, sound bars."""
+"""What must hold of prices, beyond the shape of a row: completeness, the calendar against observed trading."""
 
 from datetime import date
 
@@ -28,8 +28,8 @@ def calendar_agrees_with_trading(
 ) -> dg.AssetCheckResult:
     """The calendar against observed trading: bars of a closed day, or an asked session without any, is a failure.
 
-    Only sessions with a materialized partition count as asked: what nobody has asked for yet is a gap of the backfill
-    and speaks against no calendar, however short it is.
+    Only sessions with a materialized partition count as asked: a session that no run has asked for yet is a gap of the
+    backfill and speaks against no calendar, however short it is.
     """
     counts = warehouse.count_by_day("raw.daily_bars")
     if counts.empty:

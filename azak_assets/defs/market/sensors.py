@@ -10,13 +10,14 @@ import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs import collectors
-from azak_assets.defs.market.collector import LAST_STRETCH, ends_at
 from azak_assets.defs.market.intraday import BOOKS, MINUTES, QUOTES
+from azak_assets.ingest.hours import LAST_STRETCH, ends_at
+from azak_assets.ingest.loop import HALF_HOUR
 from azak_assets.runtime import is_live
 
 STOCKS = dg.AssetKey(["raw", "stocks"])
-LONGEST_RUN = collectors.HALF_HOUR + LAST_STRETCH
-"""Were a longer one alive after all, the new one would find its lock held and leave it to work."""
+LONGEST_RUN = HALF_HOUR + LAST_STRETCH
+"""Were a longer run alive after all, the new one would find its lock held and leave it to work."""
 
 intraday_job = dg.define_asset_job(
     "intraday",

@@ -13,18 +13,18 @@ from typing import Any
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.failures import as_dagster, skip_unless_available
-from azak_assets.defs.market.assets import (
-    ask,
+from azak_assets.defs.coverage import (
     coverage_check,
     coverage_spec,
-    frame_of,
     needs_live_account,
     not_requested,
     not_requested_check,
 )
+from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.owed import ASKED_AT, last_asked
-from azak_assets.defs.reporting import loaded, nothing, usage
+from azak_assets.defs.reporting import metadata_of, nothing, usage
+from azak_assets.ingest.frames import frame_of
+from azak_assets.ingest.round import ask
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, FinancialRatio, ProductInfo
@@ -53,7 +53,7 @@ def product_info(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Listing dates, shares, par value, industry, and halted and administrative flags of every listed issue.
 
     Grain: one row an issue. Source: KIS CTPF1002R, live accounts only; CTPF1604R for the class of the product where the
@@ -91,7 +91,7 @@ def financial_ratios(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Growth, return on equity, earnings and book value per share, and debt ratio of every listed company.
 
     Grain: one row a stock and fiscal period, annual and quarterly from the start of the year. Source: KIS
@@ -128,7 +128,7 @@ def _weekly(
     fetch: Callable[[str], Batch[Any]],
     source: str,
     instant: str,
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Ask for every code and land what came; what an answer no longer holds is kept, since old periods drop out."""
     if fresh := _asked_lately(context, dg.AssetKey(asset)):
         return not_requested(asset, fresh)
@@ -139,7 +139,7 @@ def _weekly(
             allow_retries=False,
         )
     try:
-        gathered = ask(context, what, fetch, wanted)
+        gathered = ask(what, fetch, wanted, log=context.log)
         if gathered.is_empty:
             # Nothing else of a load depends on it, so that is a warning to look at and no failure of the load.
             state = f"KIS answered for {len(wanted)} issues that it has nothing"
@@ -160,10 +160,11 @@ def _weekly(
     without = [code for code, failure in gathered.failures.items() if isinstance(failure, Empty)]
     for code in without:
         del gathered.failures[code]
+    report = gathered.report()
+    report.add_load(result, frame, instant=instant)
     return dg.MaterializeResult(
         metadata={
-            **loaded(result, frame, instant=instant, rejects=gathered.rejects),
-            **gathered.metadata(),
+            **metadata_of(report),
             **usage(upstreams),
             "without any": len(without),
             ASKED_AT: dg.MetadataValue.timestamp(datetime.now(krx.KST)),
@@ -172,7 +173,7 @@ def _weekly(
     )
 
 
-def _asked_lately(context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.MaterializeResult | None:
+def _asked_lately(context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.MaterializeResult[None] | None:
     """In a run that loads everything: the result that says when this was asked for, if that is not a week ago yet."""
     if LOADS_EVERYTHING not in context.run.tags:
         return None

@@ -1,7 +1,7 @@
 """Two sources about the same bars, compared where they lie.
 
 Belongs here: the join of `raw.daily_bars` with the exchange's own numbers. Does not belong here: how much two numbers
-may differ and what a difference means to the operator (`defs.market.witness`).
+may differ and what a difference means to the operator (`defs.market.reconciliation`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from (select count(*) as bars from raw.krx_daily_bars join raw.daily_bars using 
 
 
 def compare_with_exchange(bind: sa.Engine | sa.Connection, *, share: float, least_krw: int, rows: int) -> Comparison:
-    """Compare every bar that the exchange has told us of; prices come before volumes, the newest first.
+    """Compare every bar of the exchange with ours; prices come before volumes, the newest first.
 
     Prices differ when they are not the same, missing ones included. Volume and turnover differ by more than `share` of
     the larger number, if the turnovers are more than `least_krw` apart.

@@ -16,7 +16,7 @@ from tenacity import wait_none
 from azak_assets import krx
 from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
-from azak_assets.defs.market import witness
+from azak_assets.defs.market import reconciliation
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.seeded import SeededWorld
@@ -148,7 +148,7 @@ def ask(sandbox: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> 
         with dg.DagsterInstance.ephemeral() as instance:
             return Outcome(
                 dg.materialize(
-                    [witness.krx_daily_bars],
+                    [reconciliation.krx_daily_bars],
                     instance=instance,
                     resources={"warehouse": warehouse, "upstreams": upstreams},
                     tags=days,
@@ -162,7 +162,7 @@ def ask(sandbox: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def check(warehouse: Warehouse) -> dg.AssetCheckResult:
-    return witness.bars_agree_with_exchange(warehouse)
+    return reconciliation.bars_agree_with_exchange(warehouse)
 
 
 def test_both_agree_on_every_bar_the_halted_ones_too(

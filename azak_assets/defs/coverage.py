@@ -1,0 +1,130 @@
+"""Coverage: the check that a partition which turned green has nearly all of its stocks, and results that carry it.
+
+Belongs here: the verdict on a round of requests, as a check and as part of a materialization. Does not belong here:
+asking (`ingest.round`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import dagster as dg
+
+from azak_assets.defs.markdown import literal, table
+from azak_assets.defs.reporting import metadata_of, nothing, usage
+from azak_assets.ingest.report import Finding, StepReport
+from azak_assets.ingest.round import FAILED_SHARE, NAMED_FAILURES
+from azak_assets.runtime import Upstreams
+from azak_assets.sources.failures import NotForThisAccount
+
+NEARLY_EVERY_STOCK_ANSWERED = "nearly_every_stock_answered"
+
+
+class Answers(Protocol):
+    """A round of requests: how many keys answered, and the failures of the others."""
+
+    @property
+    def answered(self) -> int | None:
+        """How many keys answered."""
+
+    @property
+    def failures(self) -> Mapping[str, object]:
+        """By key."""
+
+
+def coverage_spec(asset: list[str]) -> dg.AssetCheckSpec:
+    """The check that a partition which turned green has nearly all of its stocks."""
+    return dg.AssetCheckSpec(
+        NEARLY_EVERY_STOCK_ANSWERED,
+        asset=asset,
+        description=f"At most {FAILED_SHARE:.0%} of the stocks that were asked for gave no answer.",
+    )
+
+
+def coverage_check(
+    asset: Sequence[str], gathered: Answers, *, excused: Iterable[str] = (), note: str = ""
+) -> dg.AssetCheckResult:
+    """The verdict on one round of requests.
+
+    Args:
+        asset: the table's key.
+        gathered: the round.
+        excused: keys that need have no answer.
+        note: what a passed check says.
+    """
+    missing = {key: gathered.failures[key] for key in sorted(gathered.failures.keys() - set(excused))}
+    asked = (gathered.answered or 0) + len(missing)
+    passed = len(missing) <= FAILED_SHARE * asked
+    first = "; ".join(literal(f"{key}: {failure}") for key, failure in list(missing.items())[:NAMED_FAILURES])
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=NEARLY_EVERY_STOCK_ANSWERED,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"asked": asked, "failed": len(missing), "share": len(missing) / asked if asked else 0.0},
+        description=literal(note)
+        if passed
+        else f"{len(missing)} of {asked} failed. {first}. Materialize again once the cause is gone: what landed stays.",
+    )
+
+
+def not_requested_check(asset: Sequence[str], why: str, *, passed: bool = True) -> dg.AssetCheckResult:
+    """The verdict where no request was made: a fault only where the operator can change that."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=NEARLY_EVERY_STOCK_ANSWERED,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"asked": 0, "failed": 0, "share": 0.0},
+        description=literal(why),
+    )
+
+
+def not_requested(asset: list[str], why: dg.MaterializeResult[None]) -> dg.MaterializeResult[None]:
+    """A skipped materialization with its check."""
+    state = why.metadata["state"] if why.metadata else ""
+    return dg.MaterializeResult(metadata=why.metadata, check_results=[not_requested_check(asset, str(state))])
+
+
+def needs_live_account(
+    context: dg.AssetExecutionContext, asset: list[str], what: str, failure: NotForThisAccount, *, instead: str = ""
+) -> dg.MaterializeResult[None]:
+    """Green, with a check that warns: a paper account never has ``what``, so that is no failure of the day."""
+    context.log.warning("%s: %s", what, failure)
+    state = f"no {what}: this KIS account is a paper account, and the service needs a live one"
+    advice = f"{failure} Use the keys of a live account{instead}."
+    return dg.MaterializeResult(
+        metadata=nothing(state), check_results=[not_requested_check(asset, advice, passed=False)]
+    )
+
+
+def coverage_of(asset: Sequence[str], report: StepReport) -> dg.AssetCheckResult:
+    """The verdict on a step, also where it made no request."""
+    if report.advice:
+        return not_requested_check(asset, report.advice, passed=False)
+    if report.answered is None:
+        return not_requested_check(asset, report.state)
+    return coverage_check(asset, report, excused=report.excused, note=report.state)
+
+
+def finding_check(asset: Sequence[str], name: str, finding: Finding) -> dg.AssetCheckResult:
+    """A step's own verdict as a check that warns."""
+    rows = {} if finding.rows is None else {"short": table(finding.rows)}
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={**finding.numbers, **rows},
+        description=finding.why,
+    )
+
+
+def with_coverage(
+    context: dg.AssetExecutionContext, asset: list[str], report: StepReport, upstreams: Upstreams
+) -> dg.MaterializeResult[None]:
+    """The materialization of a step, with its check, after single partitions got what is true of them alone."""
+    for day, (state, rows) in report.days.items():
+        context.add_asset_metadata({"state": state, "rows": rows}, partition_key=day.isoformat())
+    return dg.MaterializeResult(
+        metadata={**metadata_of(report), **usage(upstreams)}, check_results=[coverage_of(asset, report)]
+    )
