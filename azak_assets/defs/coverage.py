@@ -10,7 +10,7 @@ from typing import Protocol
 import dagster as dg
 
 from azak_assets.defs.markdown import literal, table
-from azak_assets.defs.reporting import metadata_of, nothing, usage
+from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.ingest.report import Finding, StepReport
 from azak_assets.ingest.round import FAILED_SHARE, NAMED_FAILURES
 from azak_assets.runtime import Upstreams
@@ -93,7 +93,7 @@ def needs_live_account(
     state = f"no {what}: this KIS account is a paper account, and the service needs a live one"
     advice = f"{failure} Use the keys of a live account{instead}."
     return dg.MaterializeResult(
-        metadata=nothing(state), check_results=[not_requested_check(asset, advice, passed=False)]
+        metadata=metadata_of(StepReport(state=state)), check_results=[not_requested_check(asset, advice, passed=False)]
     )
 
 

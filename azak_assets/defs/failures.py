@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from azak_assets.defs.reporting import nothing
+from azak_assets.defs.reporting import metadata_of
 from azak_assets.ingest.failures import CollectError, RoundError
+from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import SourceFailure
 
@@ -73,4 +74,4 @@ def skip_unless_available(
 ) -> dg.MaterializeResult[None] | None:
     """A skipped materialization if `why_unavailable` has a reason; else None."""
     reason = why_unavailable(context, upstreams, feed, client, needed=needed)
-    return None if reason is None else dg.MaterializeResult(metadata=nothing(reason))
+    return None if reason is None else dg.MaterializeResult(metadata=metadata_of(StepReport(state=reason)))

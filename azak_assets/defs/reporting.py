@@ -103,7 +103,7 @@ def span(instants: "pd.Series") -> dict[str, str]:
 
 
 def nothing(state: str) -> dict[str, Any]:
-    """Metadata of a materialization that had nobody to ask or nothing to load, and says so in `state`."""
+    """Metadata of a step that made no request or had nothing to load; `state` says why."""
     return {
         "state": state,
         "rows": 0,

@@ -40,7 +40,7 @@ def table_asset(
         tags: further tags.
     """
     daily: dict[str, Any] = {"partitions_def": TRADING_DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
-    declare = dg.asset(
+    declare: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         key=_key(relation),
         deps=[_key(one) for one in deps],
         kinds={*KINDS, *kinds},

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from azak_assets import krx
-from azak_assets.defs.windows import Window, settled
+from azak_assets.defs.windows import Window, require_final_bars
 from azak_assets.runtime import Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.fields import parse_rows
@@ -30,8 +30,8 @@ MARKET = [
     "raw.investor_flows",
     "raw.overtime_bars",
 ]
-WITNESS = "raw.krx_daily_bars"
-"""Told of a session on the next day: before that it says so instead of refusing, since nothing else needs it."""
+EXCHANGE = "raw.krx_daily_bars"
+"""Published on the next day: before that `state` says so instead of a refusal, since nothing else needs it."""
 INTRADAY = ["raw.minute_bars", "raw.order_books", "raw.quote_snapshots"]
 """They can be had from the open on; `test_intraday_collector` has their refusals."""
 
@@ -60,13 +60,13 @@ def warehouse(engine: sa.Engine) -> Warehouse:
 )
 def test_a_session_is_final_ten_minutes_after_its_close(day: str, not_yet: str, from_then: str) -> None:
     with pytest.raises(dg.Failure):
-        settled(window(day), at(not_yet))
-    assert settled(window(day), at(from_then)).days == (date.fromisoformat(day),)
+        require_final_bars(window(day), at(not_yet))
+    assert require_final_bars(window(day), at(from_then)).days == (date.fromisoformat(day),)
 
 
 def test_the_refusal_says_from_when_and_what_instead() -> None:
     with pytest.raises(dg.Failure) as refused:
-        settled(window("2026-09-28"), at("2026-09-26 12:00"))
+        require_final_bars(window("2026-09-28"), at("2026-09-26 12:00"))
     said = str(refused.value.description)
     for word in ("2026-09-28", "09:00", "15:40", "2026-09-23"):
         assert word in said
@@ -75,9 +75,9 @@ def test_the_refusal_says_from_when_and_what_instead() -> None:
 
 def test_a_range_that_ends_in_a_session_without_final_bars_is_refused_whole() -> None:
     with pytest.raises(dg.Failure, match="2026-09-28 has no final bars yet"):
-        settled(window("2026-09-22", "2026-09-23", "2026-09-28"), at("2026-09-26 12:00"))
-    settled_range = settled(window("2026-09-22", "2026-09-23"), at("2026-09-26 12:00"))
-    assert settled_range.days == (date(2026, 9, 22), date(2026, 9, 23))
+        require_final_bars(window("2026-09-22", "2026-09-23", "2026-09-28"), at("2026-09-26 12:00"))
+    closed = require_final_bars(window("2026-09-22", "2026-09-23"), at("2026-09-26 12:00"))
+    assert closed.days == (date(2026, 9, 22), date(2026, 9, 23))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 def test_the_refusing_assets_are_all_that_hold_prices(nodes: dict[str, Any]) -> None:
     market = sorted(name for name, node in nodes.items() if node.group_name == "market")
-    assert market == sorted(["raw.adjustment_factors", WITNESS, *MARKET, *INTRADAY])
+    assert market == sorted(["raw.adjustment_factors", EXCHANGE, *MARKET, *INTRADAY])
 
 
 def test_factors_are_refused_where_their_bars_are(nodes: dict[str, Any], warehouse: Warehouse) -> None:

@@ -1,4 +1,4 @@
-"""The exchange beside the broker: when it is asked, what a difference says, and that nothing is replaced."""
+"""Reconciliation with the exchange: when it is asked, what a difference says, and that nothing is replaced."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +94,7 @@ def load_bars(world: Exchange, warehouse: Warehouse) -> Callable[..., dict[str, 
                 "high": None if halted[code] else bar.high, "low": None if halted[code] else bar.low,
                 "close": bar.close, "volume": bar.volume, "turnover_krw": bar.turnover_krw,
                 "is_halted": halted[code], "base_price": None, "base_ratio": None, "base_reason": None,
-                "known_at": krx.session(day).close_at + timedelta(minutes=10),
+                "known_at": krx.session(day).close_at + krx.FINAL_AFTER_CLOSE,
             }
             for code, bar in bars.items()
             if code not in but

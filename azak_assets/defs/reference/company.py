@@ -53,7 +53,7 @@ def product_info(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:
     """Listing dates, shares, par value, industry, and halted and administrative flags of every listed issue.
 
     Grain: one row an issue. Source: KIS CTPF1002R, live accounts only; CTPF1604R for the class of the product where the
@@ -91,7 +91,7 @@ def financial_ratios(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:
     """Growth, return on equity, earnings and book value per share, and debt ratio of every listed company.
 
     Grain: one row a stock and fiscal period, annual and quarterly from the start of the year. Source: KIS
