@@ -125,8 +125,8 @@ def test_daily_bars_land_and_a_stock_listed_later_is_excused(open_at: OpenAt, co
     with found.engine.begin() as connection:
         connection.execute(
             sa.text(
-                "insert into raw.stocks select (jsonb_populate_record(s, jsonb_build_object('stock_code', cast(:code as text),"
-                " 'listed_on', '2026-11-30'))).* from raw.stocks as s where s.stock_code = :other"
+                "insert into raw.stocks select (jsonb_populate_record(s, jsonb_build_object('stock_code',"
+                " cast(:code as text), 'listed_on', '2026-11-30'))).* from raw.stocks as s where s.stock_code = :other"
             ),
             {"code": unknown, "other": codes[0]},
         )
