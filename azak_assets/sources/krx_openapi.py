@@ -1,16 +1,16 @@
 """The exchange's Open API (openapi.krx.co.kr): a whole market of a session in one call, published on the next day.
 
-Put here its paths, fields and error bodies; when a session is published stands in `krx.publication`. It is the second
-witness for prices, never their source: it has nothing of today, no range of days and no investor flows.
+Put here its paths, fields and error bodies; when a session is published stands in `krx.publication`. Prices are
+reconciled with it and never taken from it: it has nothing of today, no range of days and no investor flows.
 
-How sure each point is, since no copy of the exchange's own documents was at hand. *Told alike by more than ten public
+How sure each point is, since no copy of the exchange's own documents was at hand. *Alike in more than ten public
 clients*: host, paths, the header AUTH_KEY, `basDd`, `OutBlock_1` and the fields read here; one call a market and day.
 *Recorded in published answers*: six-character codes in ISU_CD; plain digits (separators are tolerated); open, high and
 low "0" with a carried close where nothing traded; an empty list for a closed day; the two bodies of HTTP 401, which
 tell a wrong key ("Unauthorized Key") from a service that the key was not approved for ("Unauthorized API Call"); 404
-for a path that does not exist. *Told by two or three*: a day is there from 08:00 KST of the next one (one client found
-nothing 8.5 hours after the close), of a Friday perhaps only on Monday; 10,000 calls a day and key, by the terms of use.
-*Nobody tells*: what a used-up key is answered (429 is taken for it), and which trades outside the order book the totals
+for a path that does not exist. *In two or three of them*: a day is there from 08:00 KST of the next one (one client
+found nothing 8.5 hours after the close), of a Friday perhaps only on Monday; 10,000 calls a day and key, by the terms.
+*Unknown*: what a used-up key is answered (429 is taken for it), and which trades outside the order book the totals
 hold; `defs.market.reconciliation` allows for them.
 """
 

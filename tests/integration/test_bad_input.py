@@ -218,7 +218,7 @@ def test_more_than_a_few_stocks_without_an_answer_are_a_warning_that_names_them(
     assert not steps.check.passed
     assert steps.check.severity is dg.AssetCheckSeverity.WARN
     said = str(steps.check.description)
-    assert said.startswith("1 of 12 failed. 990")
+    assert said.startswith("1 of 12 failed. `990")
     assert "a page came instead of JSON" in said
     assert said.endswith("Materialize again once the cause is gone: what landed stays.")
 
