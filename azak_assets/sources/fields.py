@@ -4,7 +4,6 @@ Put here readers that more than one upstream needs. A reader raises `Refused` wi
 `parse_rows` turns that into a `Reject` and goes on with the next record. What a field means stays in the clients.
 """
 
-import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,23 +21,18 @@ Row = Mapping[str, Any]
 RECORD_SHOWN = 2000
 """Characters of a refused record that are kept: enough for every record of our upstreams, a bound for a broken one."""
 
+CONFLICTING = "two conflicting rows for the same key: both rejected"
+"""Reason of such rejects: which of the rows is right cannot be known."""
+
 AHEAD = timedelta(hours=24)
 """A publisher's clock may run ahead, or an article be announced for tomorrow; what is dated later is no time of it."""
 
 _WHOLE = re.compile(r"(-?\d+)(\.0+)?", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
-_SPACES = re.compile(r"\s+", re.ASCII)
 _DAY = re.compile(r"\d{8}", re.ASCII)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 LONGEST_WHOLE = 19
 """Digits of the largest number a column holds, 2^63-1."""
-# Only the elements that feeds send, and only with what a tag may hold: a headline's own angle brackets (<특징주>,
-# <CES 2026>, <A/S 논란>, <U-20 월드컵>, <B 등급>) are text.
-_TAG = re.compile(
-    r"</?(?:a|b|br|div|em|font|hr|i|img|p|span|strong|sub|sup|u)"
-    r"(?:\s+[a-z][a-z0-9_:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
-    re.IGNORECASE | re.ASCII,
-)
 
 
 class Refused(ValueError):  # noqa: N818 - it becomes a Reject
@@ -184,16 +178,13 @@ def _parsed(field: str, value: str) -> datetime:
     raise Refused(field, value, "is not a time in RFC 822 or ISO 8601")
 
 
-def plain_text(row: Row, field: str) -> str | None:
-    """The field without tags and entities, in that order, so that an escaped `&lt;b&gt;` stays as the text it is.
+def markup(row: Row, field: str) -> str | None:
+    """The field as HTML that `text` makes readable, None where it is missing, blank or JSON null.
 
-    Whatever characters it holds: `text` repairs what can be read.
+    Whatever characters it holds, and with its spaces: in Korean text that was decoded wrongly a no-break space is half
+    a character, and `text` can still repair it.
     """
-    if _any_text(row, field) is None:
-        return None
-    # ASCII spaces alone: in Korean text that was decoded wrongly a no-break space is half a character, and `text` can
-    # still repair it.
-    return _SPACES.sub(" ", html.unescape(_TAG.sub("", row[field]))).strip(" ") or None
+    return row[field] if _any_text(row, field) is not None else None
 
 
 def reject(row: object, refused: Refused) -> Reject:
@@ -220,20 +211,19 @@ def parse_rows(rows: Iterable[Any], parse: Callable[[Row], T | None]) -> tuple[l
 
 
 def one_each(found: Iterable[T], key: Callable[[T], Any], field: str) -> tuple[list[T], list[Reject]]:
-    """The records, one for each `key`, in their order; of two that differ neither is sure, and both become rejects.
+    """The records, one for each `key`, in their order; of conflicting rows for one key all become rejects.
 
     `field` is the one that holds the key on the wire.
     """
     by_key: dict[Any, list[T]] = {}
     for record in found:
-        told = by_key.setdefault(key(record), [])
-        if record not in told:
-            told.append(record)
-    why = "is told of by two different rows: neither is sure"
+        rows = by_key.setdefault(key(record), [])
+        if record not in rows:
+            rows.append(record)
     rejects = [
-        Reject(repr(record)[:RECORD_SHOWN], field, str(value), why)
-        for value, told in by_key.items()
-        if len(told) > 1
-        for record in told
+        Reject(repr(record)[:RECORD_SHOWN], field, str(value), CONFLICTING)
+        for value, rows in by_key.items()
+        if len(rows) > 1
+        for record in rows
     ]
-    return [told[0] for told in by_key.values() if len(told) == 1], rejects
+    return [rows[0] for rows in by_key.values() if len(rows) == 1], rejects

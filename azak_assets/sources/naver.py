@@ -14,7 +14,7 @@ from typing import Any
 from azak_assets import krx
 from azak_assets.ports import Budget
 from azak_assets.sources.failures import ContractChanged, RateLimited, Unauthorized, Unavailable
-from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
+from azak_assets.sources.fields import Refused, Row, instant, markup, optional_text, parse_rows
 from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Answer, Transport, payload_hash
 
@@ -136,14 +136,14 @@ def _failure(code: str, answer: Answer, message: str) -> Exception:
 
 
 def _article(row: Row, now: datetime) -> Article:
-    title = plain_text(row, "title")
+    title = markup(row, "title")
     if title is None:
         raise Refused("title", row.get("title", ""), "is missing or empty")
     published_at = instant(row, "pubDate", now)
     return Article(
         title=title,
         url=_address(row),
-        excerpt=plain_text(row, "description"),
+        excerpt=markup(row, "description"),
         press=None,
         published_at=published_at,
         is_date_only=is_date_only(published_at),

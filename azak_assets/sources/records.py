@@ -317,7 +317,7 @@ class CorpCode:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One news item as a source listed it: markup and entities removed, nothing else changed.
+    """One news item as a source listed it. `title` and `excerpt` are HTML, which `text.clean` makes readable.
 
     `is_date_only`: the source gave no time of day, `published_at` is then 23:59:59 KST of its day.
     """

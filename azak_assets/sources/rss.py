@@ -1,7 +1,7 @@
 """Publishers' RSS feeds: the newest headlines with link and excerpt.
 
-Put here reading a feed as it is offered. Article pages are never fetched: publishers allow readers of feeds, not
-copies. A feed holds its newest 50 items or so and has no paging, hence the ten minutes between two readings.
+Put here reading a feed as it is offered; article pages have a reader of their own (`pages`). A feed holds its newest 50
+items or so and has no paging, so that it must be read more often than it turns over.
 """
 
 import io
@@ -17,7 +17,7 @@ import feedparser
 from azak_assets import krx
 from azak_assets.ports import Budget, ValidatorStore
 from azak_assets.sources.failures import ContractChanged, Empty, Unavailable
-from azak_assets.sources.fields import Refused, Row, instant, optional_text, parse_rows, plain_text
+from azak_assets.sources.fields import Refused, Row, instant, markup, optional_text, parse_rows
 from azak_assets.sources.naver import is_date_only
 from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
@@ -26,6 +26,7 @@ FEEDS: Mapping[str, tuple[str, ...]] = {"hankyung": ("/feed/finance",), "mk": ("
 """The securities feed of each publisher we know."""
 
 _END_OF_FEED = re.compile(rb"</(?:\w+:)?(?:rss|rdf|feed)\s*>", re.IGNORECASE)
+_CDATA_OR_AMPERSAND = re.compile(r"<!\[CDATA\[.*?\]\]>|&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)", re.DOTALL)
 _NOT_MODIFIED = 304
 
 
@@ -42,7 +43,7 @@ class _Feed:
 class RssClient:
     """The feeds of one publisher, safe to share between threads. All methods raise `SourceFailure`s.
 
-    A publisher that answers 403 is `Blocked`, and is not tried again. `source` is the publisher's key in `FEEDS`; give
+    A publisher that answers 403 is `Blocked`, and is left alone for six hours. `source` is the publisher's key in `FEEDS`; give
     `feeds`, paths under `base_url`, for another one. `now` must return an aware datetime: an item dated long after it
     is refused.
 
@@ -125,8 +126,8 @@ def _validators(answer: Answer) -> dict[str, str]:
 def _entries(answer: Answer) -> list[Row]:
     # Some Korean servers send CP949 under no name or under UTF-8's. Handing feedparser UTF-8 without the declaration
     # leaves it nothing to guess; left alone it takes such bytes for a Western encoding. Its sanitizer would drop a
-    # headline's own angle brackets, and plain_text removes markup anyway.
-    source = undeclared_xml(answer.body).encode()
+    # headline's own angle brackets, and `text` strips markup.
+    source = _well_formed(undeclared_xml(answer.body)).encode()
     parsed = feedparser.parse(io.BytesIO(source), sanitize_html=False, resolve_relative_uris=False)
     if not parsed.version:
         raise ContractChanged(answer.upstream, f"no feed came: {answer.excerpt()}", url=answer.url)
@@ -139,15 +140,24 @@ def _entries(answer: Answer) -> list[Row]:
     return list(parsed.entries)
 
 
+def _well_formed(feed: str) -> str:
+    """The feed with every `&` escaped that opens no entity of XML.
+
+    Left as they are they make feedparser read the feed as loose HTML, which loses text (`KT&G` becomes `KT`) and
+    decodes what stands in CDATA. A name of HTML (`&nbsp;`) reaches `text` as it was written.
+    """
+    return _CDATA_OR_AMPERSAND.sub(lambda found: found[0] if len(found[0]) > 1 else "&amp;", feed)
+
+
 def _article(row: Row, now: datetime) -> Article:
-    title = plain_text(row, "title")
+    title = markup(row, "title")
     if title is None:
         raise Refused("title", row.get("title", ""), "is missing or empty")
     published_at = instant(row, "published", now)
     return Article(
         title=title,
         url=optional_text(row, "link"),
-        excerpt=plain_text(row, "summary"),
+        excerpt=markup(row, "summary"),
         press=None,
         published_at=published_at,
         is_date_only=is_date_only(published_at),

@@ -5,6 +5,7 @@ Belongs here: cleaning, identity and which version of a repeated article counts.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from azak_assets.krx import KST
-from azak_assets.text.clean import clean_text, content_hash, repair_encoding
+from azak_assets.text.clean import content_hash, decode_entities, plain_text, readable, repair_encoding
 from azak_assets.text.identity import article_id
 from azak_assets.text.urls import canonical_url, press_of
 
@@ -27,7 +28,11 @@ _INSTANT = "datetime64[us, UTC]"
 
 
 class ArticleRecord(Protocol):
-    """What a source says about one article; `published_at` is aware, and 23:59:59 KST where only the date is known."""
+    """What a source says about one article.
+
+    `title` and `excerpt` are HTML as the source wrote it; `published_at` is aware, and 23:59:59 KST where only the date
+    is known.
+    """
 
     @property
     def title(self) -> str: ...  # noqa: D102
@@ -44,7 +49,7 @@ class ArticleRecord(Protocol):
 
 
 class PostRecord(Protocol):
-    """What a forum says about one post; `published_at` is aware."""
+    """What a forum says about one post: the title as text, `text` as Markdown; `published_at` is aware."""
 
     @property
     def title(self) -> str: ...  # noqa: D102
@@ -56,47 +61,63 @@ class PostRecord(Protocol):
     def published_at(self) -> datetime: ...  # noqa: D102
 
 
-def articles_frame(records: Iterable[ArticleRecord], source: str, query: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(articles, sightings) of one answer of `source` to `query` ("" for a feed that is not asked).
+@dataclass(frozen=True)
+class ArticleFrames:
+    """One answer as frames.
 
-    Articles: `ARTICLE_COLUMNS`, one row an article, sorted by id; `known_at` is the nominal time, `published_at`.
-    Press is the record's, else the one its URL tells. A URL that is no web address counts as none. Sightings:
-    `SIGHTING_COLUMNS`, distinct. Raises ValueError for a record without a title or with a naive time.
+    `articles`: `ARTICLE_COLUMNS`, one row an article, sorted by id; `known_at` is the nominal time, `published_at`.
+    `sightings`: `SIGHTING_COLUMNS`, distinct. `untitled`: the records without a readable title, which are in neither.
+    `repaired`: how many records hold text that had been decoded wrongly.
     """
-    rows = [_row(record, source) for record in records]
+
+    articles: pd.DataFrame
+    sightings: pd.DataFrame
+    untitled: list[ArticleRecord]
+    repaired: int
+
+
+def articles_frame(records: Iterable[ArticleRecord], source: str, query: str) -> ArticleFrames:
+    """The frames of one answer of `source` to `query` ("" for a feed, which takes no query).
+
+    Press is the record's, else the one that its URL names. A URL that is no web address counts as none. Raises
+    ValueError for a record with a naive time.
+    """
+    rows, untitled, repaired = [], [], 0
+    for record in records:
+        if title := plain_text(record.title):
+            rows.append(_row(record, title, source))
+            repaired += _is_repaired(record.title, record.excerpt, record.press)
+        else:
+            untitled.append(record)
     articles = newest_versions(pd.DataFrame(rows, columns=list(ARTICLE_COLUMNS)))
     sightings = pd.DataFrame({"article_id": articles["article_id"], "query": query}, columns=list(SIGHTING_COLUMNS))
-    return articles, sightings
-
-
-def repaired(records: Iterable[ArticleRecord]) -> int:
-    """How many records hold text that had been decoded wrongly and that cleaning repairs."""
-    return sum(_is_repaired(record.title, record.excerpt, record.press) for record in records)
+    return ArticleFrames(articles, sightings, untitled, repaired)
 
 
 def posts_frame(posts: Iterable[PostRecord]) -> tuple[pd.DataFrame, int]:
     """(the posts, one row each, with clean titles and texts; how many had been decoded wrongly).
 
-    `known_at` is the nominal time, `published_at`. Lines of a text stay lines.
+    `known_at` is the nominal time, `published_at`. Lines of a text stay lines. Markdown has entities (Reddit's editor
+    writes `&#x200B;`) and no tags.
     """
-    rows, mended = [], 0
+    rows, repaired = [], 0
     for post in posts:
         row = {name: getattr(post, name) for name in POST_COLUMNS}
-        lines = (clean_text(line) for line in (post.text or "").splitlines())
+        lines = (readable(decode_entities(line)) for line in (post.text or "").splitlines())
         published_at = pd.Timestamp(post.published_at).tz_convert("UTC")
         rows.append(
             row
             | {
-                "title": clean_text(post.title) or "(no title)",
+                "title": readable(post.title) or "(no title)",
                 "text": "\n".join(lines).strip() or None,
-                "author": post.author and clean_text(post.author),
+                "author": post.author and readable(post.author),
                 "published_at": published_at,
                 "known_at": published_at,
             }
         )
-        mended += _is_repaired(post.title, post.text)
+        repaired += _is_repaired(post.title, post.text)
     frame = pd.DataFrame(rows, columns=[*POST_COLUMNS, "known_at"])
-    return frame.astype({"published_at": _INSTANT, "known_at": _INSTANT}), mended
+    return frame.astype({"published_at": _INSTANT, "known_at": _INSTANT}), repaired
 
 
 def newest_versions(articles: pd.DataFrame) -> pd.DataFrame:
@@ -130,26 +151,24 @@ def with_first_snippets(articles: pd.DataFrame, stored: pd.DataFrame) -> pd.Data
 
 
 def _is_repaired(*texts: str | None) -> bool:
-    return any(text is not None and repair_encoding(text) != text for text in texts)
+    decoded = (decode_entities(text) for text in texts if text is not None)
+    return any(repair_encoding(text) != text for text in decoded)
 
 
-def _row(record: ArticleRecord, source: str) -> tuple[object, ...]:
-    title = clean_text(record.title)
-    if not title:
-        raise ValueError(f"{source}: an article has no title (url {record.url!r}); quarantine it before it comes here")
+def _row(record: ArticleRecord, title: str, source: str) -> tuple[object, ...]:
     if record.published_at.tzinfo is None:
         raise ValueError(
             f"{source}: published_at {record.published_at!r} of {title!r} has no time zone; sources attach KST"
         )
     url = _web_address(record.url)
-    excerpt = clean_text(record.excerpt) if record.excerpt else None
-    press = clean_text(record.press) if record.press else None
+    excerpt = (plain_text(record.excerpt) if record.excerpt else "") or None
+    press = readable(record.press) if record.press else None
     identity = article_id(url, title, press, record.published_at.astimezone(KST).date())
     if press is None and url is not None:
         press = press_of(url)
     published_at = pd.Timestamp(record.published_at).tz_convert("UTC")
     hashed = content_hash(title, excerpt)
-    return (identity, url, title, excerpt or None, press, published_at, record.is_date_only, hashed, published_at)
+    return (identity, url, title, excerpt, press, published_at, record.is_date_only, hashed, published_at)
 
 
 def _web_address(url: str | None) -> str | None:

@@ -1,15 +1,20 @@
-"""Titles and excerpts made readable and comparable.
+"""Titles and excerpts made readable and comparable; the one room that strips markup.
 
-Belongs here: repairing text that was decoded wrongly, stripping markup, the comparison form of a title, and the hash
-that says whether an article's text changed. Does not belong here: decoding a response body (its transport knows the
-charset) and which articles are duplicates (`duplicates`).
+Belongs here: HTML to text, repairing text that was decoded wrongly, the comparison form of a title, and the hash that
+says whether an article's text changed. Does not belong here: decoding a response body, JSON or XML (`sources`, which
+return markup as it was written) and which articles are duplicates (`duplicates`).
+
+Each layer is decoded once. `plain_text` takes a source's markup; everything behind it is text, on which only
+`readable` may be called: a second decoding would make of the text `BTC&ETH` another one.
 """
 
 import hashlib
+import html
 import re
 import unicodedata
+from html.entities import html5
 
-from w3lib.html import remove_comments, remove_tags_with_content, replace_entities
+from w3lib.html import remove_comments, remove_tags_with_content
 
 # Element names that feeds really send, and only with what a tag may hold. Anything else in angle brackets is a
 # headline's own punctuation (`<CES 2026>`, `<A/S 논란>`, `<U-20 월드컵>`, `<B 등급>`).
@@ -24,6 +29,10 @@ _TAG = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _BLOCKS = frozenset({"br", "div", "hr", "li", "p", "td", "tr"})
+_GRADES = frozenset("ABISU")
+"""One capital in brackets is a grade or a class (`신용등급 <A> 유지`) unless its end tag is there too."""
+# HTML also reads names without the semicolon; in headlines and addresses those are text (`BTC&ETH`, `?id=1&copy=2`).
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});", re.ASCII)
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
 )
@@ -64,26 +73,36 @@ def repair_encoding(text: str) -> str:
         return text
 
 
-def clean_text(text: str) -> str:
-    """`text` as a person reads it: repaired, without markup, entities or control characters, NFC, single spaces."""
-    text = repair_encoding(text)
-    if "<" in text:
-        text = remove_comments(remove_tags_with_content(text, which_ones=("script", "style")))
-        text = _TAG.sub(lambda tag: " " if tag[1].lower() in _BLOCKS else "", text)
-    if "&" in text:
-        text = replace_entities(text)
-    return " ".join(_CONTROL.sub("", unicodedata.normalize("NFC", text)).split())
+def plain_text(markup: str) -> str:
+    """HTML as text that a person can read: tags stripped, then entities decoded once, then `readable`.
+
+    In this order, so that an escaped `&lt;b&gt;` stays the text it is. A headline's own angle brackets stay.
+    """
+    if "<" in markup:
+        markup = remove_comments(remove_tags_with_content(markup, which_ones=("script", "style")))
+        markup = _TAG.sub(_replacement, markup)
+    return readable(decode_entities(markup))
+
+
+def decode_entities(text: str) -> str:
+    """`text` with the entities decoded, once, that end in a semicolon and have a name in HTML 5 or a number."""
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def readable(text: str) -> str:
+    """Text (no markup) repaired, without control and invisible characters, in NFC and with single spaces."""
+    return " ".join(_CONTROL.sub("", unicodedata.normalize("NFC", repair_encoding(text))).split())
 
 
 def normalise_title(title: str) -> str:
-    """The form in which two headlines are compared; not for display.
+    """The form in which two headlines (text, no markup) are compared; not for display.
 
     Tags in square brackets (`[단독]`), takes (`(상보)`, `(종합2보)`), punctuation and spaces go; letters are
     case-folded. NFKC, because presses differ in full-width forms and `㈜`. Signs, decimals, percent and arrows stay:
     they are what a price headline says. Where the tags are most of the headline (`[인사] 금융위원회`) they stay, or
     all such notices would be one.
     """
-    text = unicodedata.normalize("NFKC", clean_text(title)).casefold()
+    text = unicodedata.normalize("NFKC", readable(title)).casefold()
     untagged = _TAKE_TAG.sub(" ", _BRACKET_TAG.sub(" ", text))
     bare = _comparable(untagged)
     return bare if len(bare) >= _SHORTEST_TITLE else _comparable(text)
@@ -98,9 +117,21 @@ def excerpt(text: str, characters: int) -> str:
 
 
 def content_hash(title: str, excerpt: str | None) -> str:
-    """sha256 (hex) of what an article says. It changes when title or excerpt do, not when markup or spacing does."""
-    text = clean_text(title) + "\x1f" + ("" if excerpt is None else clean_text(excerpt))
+    """sha256 (hex) of an article's title and excerpt (text, no markup); another spacing gives the same hash."""
+    text = readable(title) + "\x1f" + ("" if excerpt is None else readable(excerpt))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _replacement(tag: re.Match[str]) -> str:
+    """What stands in place of a tag: nothing, a space for a block, the tag itself where it is a headline's own."""
+    if tag[0] == f"<{tag[1]}>" and tag[1] in _GRADES and f"</{tag[1]}>" not in tag.string:
+        return tag[0]
+    return " " if tag[1].lower() in _BLOCKS else ""
+
+
+def _character(entity: re.Match[str]) -> str:
+    is_known = entity[0].startswith("&#") or entity[0][1:] in html5
+    return html.unescape(entity[0]) if is_known else entity[0]
 
 
 def _comparable(text: str) -> str:

@@ -9,6 +9,7 @@ from local_servers import MemoryValidators, Reply
 from azak_assets.sources.failures import Blocked, ContractChanged, Empty, Unavailable
 from azak_assets.sources.rss import RssClient
 from azak_assets.sources.transport import ATTEMPTS
+from azak_assets.text.clean import plain_text
 
 KST = ZoneInfo("Asia/Seoul")
 NOW = datetime(2026, 11, 3, 16, 0, tzinfo=KST)
@@ -78,13 +79,39 @@ def test_an_item_is_read_as_it_is_offered(publisher, client, server):
     ).encode()
     batch = client.articles()
     (article,) = batch.records
-    assert article.title == '<CES 2026> R&D ↑ "최대"'
-    assert article.excerpt == "첫 문장 A&B"
+    assert plain_text(article.title) == '<CES 2026> R&D ↑ "최대"'
+    assert article.excerpt == "<p>첫 <b>문장</b> A&amp;B</p>"
+    assert plain_text(article.excerpt) == "첫 문장 A&B"
     assert article.url == "https://press.test/7"
     assert article.published_at == datetime(2026, 11, 3, 15, 45, tzinfo=KST)
     assert (article.press, article.is_date_only) == (None, False)
     assert server.requests[0].path == "/feed/finance"
     assert server.requests[0].headers["user-agent"].startswith("Azak/")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("KT&G, 3분기 매출", "KT&G, 3분기 매출"),
+        ("KT&amp;G, 3분기 매출", "KT&G, 3분기 매출"),
+        ("M&A·R&D·F&F, Q&A; 정리", "M&A·R&D·F&F, Q&A; 정리"),
+        ("BTC&amp;ETH", "BTC&ETH"),
+        ("신용등급 &lt;A&gt; 유지", "신용등급 <A> 유지"),
+        ("가나&nbsp;전자 &#xAC00;", "가나 전자 가"),
+        ("<![CDATA[KT&G &lt;특징주&gt; R&D]]>", "KT&G <특징주> R&D"),
+        ("<![CDATA[A&amp;B]]> M&A", "A&B M&A"),
+    ],
+)
+def test_each_layer_of_a_title_is_decoded_once(publisher, client, written, read):
+    publisher.body = (
+        feed(item(title="코스피"), item(2, title="TITLE")).encode().replace(b"<![CDATA[TITLE]]>", written.encode())
+    )
+    assert [plain_text(one.title) for one in client.articles().records] == ["코스피", read]
+
+
+def test_an_address_keeps_its_parameters(publisher, client):
+    publisher.body = feed(item()).replace("press.test/1", "press.test/?id=1&copy=2&amp;lang=ko").encode()
+    assert client.articles().records[0].url == "https://press.test/?id=1&copy=2&lang=ko"
 
 
 def test_the_securities_feed_of_maeil(server, budget, validators):

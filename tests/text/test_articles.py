@@ -8,7 +8,13 @@ import pandas as pd
 import pytest
 
 from azak_assets.krx import KST
-from azak_assets.text.articles import ARTICLE_COLUMNS, articles_frame, newest_versions, with_first_snippets
+from azak_assets.text.articles import (
+    ARTICLE_COLUMNS,
+    articles_frame,
+    newest_versions,
+    posts_frame,
+    with_first_snippets,
+)
 from azak_assets.text.duplicates import fold
 from azak_assets.text.identity import article_id, vector_id
 
@@ -61,7 +67,7 @@ def test_another_cut_of_the_excerpt_is_no_edit_and_another_headline_is_one() -> 
     """A search cuts its excerpt around the words that were asked for."""
 
     def seen(title: str, excerpt: str | None) -> pd.DataFrame:
-        return articles_frame([Record(title, "https://press.example.com/1", excerpt)], "naver", "q")[0]
+        return articles_frame([Record(title, "https://press.example.com/1", excerpt)], "naver", "q").articles
 
     stored = seen("가나전자 공개", "…신제품을 공개했다…")[["article_id", "title", "excerpt", "content_hash"]]
     for excerpt in ("…공개했다. 다라바이오도…", None):
@@ -72,7 +78,7 @@ def test_another_cut_of_the_excerpt_is_no_edit_and_another_headline_is_one() -> 
         )
     edited = seen("가나전자 신제품 공개", "…공개했다. 다라바이오도…")
     pd.testing.assert_frame_equal(with_first_snippets(edited, stored), edited)
-    new = articles_frame([Record("가나전자 공개", "https://press.example.com/2", "다른 글")], "naver", "q")[0]
+    new = articles_frame([Record("가나전자 공개", "https://press.example.com/2", "다른 글")], "naver", "q").articles
     pd.testing.assert_frame_equal(with_first_snippets(new, stored), new)
 
 
@@ -81,8 +87,9 @@ def test_one_row_an_article_whatever_the_order_of_arrival() -> None:
     new = replace(old, title="가나전자 <b>신제품</b> 공개", published_at=old.published_at + timedelta(minutes=5))
     truncated = replace(new, title="가나전자 신제...")
     records = [old, new, truncated, Record("다른 소식", None, None, "가나일보")]
-    articles, sightings = articles_frame(records, "naver", "가나전자")
-    again, _ = articles_frame(records[::-1], "naver", "가나전자")
+    frames = articles_frame(records, "naver", "가나전자")
+    articles, sightings = frames.articles, frames.sightings
+    again = articles_frame(records[::-1], "naver", "가나전자").articles
     pd.testing.assert_frame_equal(articles, again)
     assert tuple(articles.columns) == ARTICLE_COLUMNS
     row = articles.set_index("url").loc["https://www.hankyung.com/article/1"]
@@ -94,27 +101,64 @@ def test_one_row_an_article_whatever_the_order_of_arrival() -> None:
 
 
 def test_answers_merge_to_the_same_version_in_any_order() -> None:
-    one, _ = articles_frame([Record("가나전자 신제품", "https://e.example.com/1", "짧은 발췌")], "naver", "가나")
-    two, _ = articles_frame([Record("가나전자 신제품", "https://e.example.com/1", "조금 더 긴 발췌")], "naver", "나다")
+    one = articles_frame([Record("가나전자 신제품", "https://e.example.com/1", "짧은 발췌")], "naver", "가나").articles
+    two = articles_frame(
+        [Record("가나전자 신제품", "https://e.example.com/1", "조금 더 긴 발췌")], "naver", "나다"
+    ).articles
     merged = newest_versions(pd.concat([one, two]))
     pd.testing.assert_frame_equal(merged, newest_versions(pd.concat([two, one])))
     assert merged.excerpt.tolist() == ["조금 더 긴 발췌"]
 
 
 def test_nothing_in_is_typed_nothing_out() -> None:
-    articles, sightings = articles_frame([], "mk", "")
+    frames = articles_frame([], "mk", "")
+    articles, sightings = frames.articles, frames.sightings
     assert articles.empty
     assert str(articles.dtypes["known_at"]) == "datetime64[us, UTC]"
     assert list(sightings.columns) == ["article_id", "query"]
     assert fold(articles).empty
 
 
+@pytest.mark.parametrize("title", ["<b></b>", "&nbsp;", "\u200b", "\ufeff", "\ud83d"])
+def test_a_record_without_a_readable_title_is_handed_back_and_the_others_stay(title: str) -> None:
+    frames = articles_frame([Record(title), Record("가나전자 실적", "https://e.example.com/1")], "mk", "")
+    assert [one.title for one in frames.untitled] == [title]
+    assert frames.articles["title"].tolist() == ["가나전자 실적"]
+    assert len(frames.sightings) == 1
+
+
+def test_text_that_had_been_decoded_wrongly_is_repaired_and_counted() -> None:
+    records = [Record("실적 절반의 전망".encode().decode("latin-1")), Record("가나전자")]
+    frames = articles_frame(records, "mk", "")
+    assert (frames.repaired, sorted(frames.articles["title"])) == (1, ["가나전자", "실적 절반의 전망"])
+
+
+@dataclass(frozen=True)
+class Post:
+    title: str
+    text: str | None
+    post_id: str = "abc"
+    subreddit: str = "stocks"
+    link_url: str | None = None
+    url: str = "https://www.reddit.com/r/stocks/comments/abc/"
+    author: str | None = "me"
+    score: int = 10
+    comments: int = 2
+    published_at: datetime = datetime(2026, 3, 4, 9, 30, tzinfo=KST)
+
+
+def test_a_post_is_text_and_markdown_and_no_html() -> None:
+    link = "https://e.example.com/?a=1&sub=2&copy=3"
+    frame, repaired = posts_frame([Post("S&P <b> &amp; you", f"{link}\n\n&#x200B;\nQ&amp;A <i>x</i>")])
+    assert frame["title"].tolist() == ["S&P <b> &amp; you"]
+    assert frame["text"].tolist() == [f"{link}\n\n\nQ&A <i>x</i>"]
+    assert repaired == 0
+
+
 def test_unusable_records_are_named() -> None:
-    with pytest.raises(ValueError, match=r"mk: .* no title"):
-        articles_frame([Record("<b></b>", "https://e.example.com/1")], "mk", "")
     with pytest.raises(ValueError, match="no time zone"):
         articles_frame([Record("가", published_at=datetime(2026, 1, 1))], "mk", "")  # noqa: DTZ001
-    articles, _ = articles_frame([Record("가나", "javascript:void(0)")], "mk", "")
+    articles = articles_frame([Record("가나", "javascript:void(0)")], "mk", "").articles
     assert articles.url.isna().all()
 
 
@@ -125,7 +169,7 @@ def test_articles_that_share_a_home_page_are_told_apart_by_title_and_press(url: 
         for n in (1, 2)
         for press in ("가나일보", "다라일보")
     ]
-    articles, _ = articles_frame([*records, records[0]], "mk", "")
+    articles = articles_frame([*records, records[0]], "mk", "").articles
     assert len(articles) == 4
     assert articles.url.isna().all()
     assert set(articles.article_id) == {
@@ -135,12 +179,12 @@ def test_articles_that_share_a_home_page_are_told_apart_by_title_and_press(url: 
 
 def test_a_headlines_own_brackets_reach_the_table() -> None:
     titles = ["<A/S 논란> 확산", "<U-20 월드컵> 결승", "<P-CBO> 발행", "‹B·B 케어> 출시", "<B 등급> 강등"]
-    articles, _ = articles_frame([Record(title) for title in titles], "naver", "")
+    articles = articles_frame([Record(title) for title in titles], "naver", "").articles
     assert sorted(articles.title) == sorted(titles)
 
 
 def _folded(*records: Record) -> pd.DataFrame:
-    articles, _ = articles_frame(records, "test", "")
+    articles = articles_frame(records, "test", "").articles
     return articles[["article_id", "title", "url"]].merge(fold(articles), on="article_id").sort_values("known_at")
 
 
@@ -192,7 +236,7 @@ def test_ties_go_to_the_smaller_id_and_order_never_matters() -> None:
     records = [Record("가나전자 신제품 공개 행사", f"https://e.example.com/{n}", press="가나일보") for n in range(4)]
     folded = _folded(*records)
     assert set(folded.cluster_id) == {min(folded.article_id)}
-    articles, _ = articles_frame(records, "test", "")
+    articles = articles_frame(records, "test", "").articles
     pd.testing.assert_frame_equal(fold(articles), fold(articles.iloc[::-1]))
 
 
@@ -204,7 +248,7 @@ def test_recorded_news_has_its_607_distinct_articles(recorded_data: Path) -> Non
         Record(r.title, r.url, None, r.press, datetime.fromisoformat(r.published_date + end_of_day), is_date_only=True)
         for r in rows.itertuples()
     ]
-    articles, _ = articles_frame(records, "naver", "")
+    articles = articles_frame(records, "naver", "").articles
     assert len(articles) == 607
     assert articles.url.notna().sum() == 502
     days = articles.published_at.dt.tz_convert(KST).dt.date

@@ -2,7 +2,7 @@
 
 import pytest
 
-from azak_assets.text.clean import clean_text, content_hash, normalise_title, repair_encoding
+from azak_assets.text.clean import content_hash, decode_entities, normalise_title, plain_text, readable, repair_encoding
 
 HEADLINE = "가나전자, 3분기 영업이익 12% 증가"
 
@@ -69,12 +69,34 @@ def test_repairing_twice_changes_nothing_more() -> None:
 
 
 def test_markup_entities_and_controls_go_but_a_headlines_own_brackets_stay() -> None:
-    assert clean_text("<b>가나전자</b> &quot;매출&quot; 2배&#39;") == '가나전자 "매출" 2배\''
-    assert clean_text("<CES 2026> 가나전자<br/>참가  \x00\u200b<1조") == "<CES 2026> 가나전자 참가 <1조"
+    assert plain_text("<b>가나전자</b> &quot;매출&quot; 2배&#39;") == '가나전자 "매출" 2배\''
+    assert plain_text("<CES 2026> 가나전자<br/>참가  \x00\u200b<1조") == "<CES 2026> 가나전자 참가 <1조"
     own = "<A/S 논란> <U-20 월드컵> <P-CBO> <B·B 케어> <S 등급> <I'm> <Li-ion> <td-1>"
-    assert clean_text(f'<p class="x">{own}</p><a href=/v?a=1>더</a><img src="a>b" alt=\'c\' />') == f"{own} 더"
-    assert clean_text("가나<script>var a = '<b>';</script>전자<!-- x -->") == "가나전자"
-    assert clean_text("\u1100\u1161\u1102\u1161") == "가나"
+    assert plain_text(f'<p class="x">{own}</p><a href=/v?a=1>더</a><img src="a>b" alt=\'c\' />') == f"{own} 더"
+    assert plain_text("가나<script>var a = '<b>';</script>전자<!-- x -->") == "가나전자"
+    assert plain_text("\u1100\u1161\u1102\u1161") == "가나"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("BTC&amp;ETH", "BTC&ETH"),
+        ("신용등급 &lt;A&gt; 유지", "신용등급 <A> 유지"),
+        ("신용등급 <A> 유지", "신용등급 <A> 유지"),
+        ("<B>가나</B> 실적", "가나 실적"),
+        ("?id=1&amp;copy=2&amp;lang=ko", "?id=1&copy=2&lang=ko"),
+        ("KT&G, 3분기 M&A R&D F&F Q&A;", "KT&G, 3분기 M&A R&D F&F Q&A;"),
+        ("A&amp;amp;B", "A&amp;B"),
+        ("&amp;lt;b&amp;gt;", "&lt;b&gt;"),
+        ("&lt;b&gt;가나&lt;/b&gt;", "<b>가나</b>"),
+        ("가나&nbsp;전자&#8203;&#x27;s", "가나 전자's"),
+    ],
+)
+def test_each_layer_is_decoded_once(markup: str, text: str) -> None:
+    assert plain_text(markup) == text
+    assert readable(text) == text, "text is no markup: nothing decodes it again"
+    assert content_hash(text, text) != content_hash(decode_entities(text) + ".", text)
+    assert normalise_title(f"{text} 가나다라마바사") == normalise_title(f" {text}  가나다라마바사")
 
 
 def test_tags_takes_spaces_and_punctuation_do_not_distinguish_headlines() -> None:
@@ -83,7 +105,7 @@ def test_tags_takes_spaces_and_punctuation_do_not_distinguish_headlines() -> Non
         "[단독] 가나전자 3분기 영업이익 12% 증가",
         "[속보][특징주]가나전자, 3분기 영업이익 12% 증가(종합2보)",
         "가나전자 ‘3분기’ 영업이익 12% 증가 (상보)",
-        "<b>가나전자</b>, 3분기 영업이익 12％ 증가…",
+        "가나전자, 3분기  영업이익 12％ 증가…",
     ):
         assert normalise_title(variant) == expected
     assert normalise_title("매출 1,200억원 달성한 가나") == normalise_title("매출 1200억원 달성한 가나")
@@ -104,6 +126,6 @@ def test_what_a_headline_says_keeps_it_apart(one: str, other: str) -> None:
 
 
 def test_content_hash_follows_the_words_only() -> None:
-    assert content_hash("<b>가나</b> 실적", None) == content_hash("가나  실적", "")
+    assert content_hash("가나 실적", None) == content_hash("가나  실적", "")
     assert content_hash("가나 실적", "본문") != content_hash("가나 실적", "본문 고침")
     assert content_hash("가나", "실적") != content_hash("가나실적", "")
