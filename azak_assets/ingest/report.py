@@ -97,6 +97,11 @@ class StepReport:
             shown = list(columns) if columns is not None else list(frame.columns[:SAMPLE_COLUMNS])
             self.samples.append(frame[shown].head(SAMPLE_ROWS))
 
+    def count(self, note: str, number: int) -> None:
+        """Add to a note that counts something."""
+        so_far = self.notes.get(note, 0)
+        self.notes[note] = number + (so_far if isinstance(so_far, int) else 0)
+
     def add_rejects(self, rejects: Iterable[Reject]) -> None:
         """Count records that were put aside."""
         self.rejects.extend(rejects)

@@ -43,9 +43,9 @@ class _Feed:
 class RssClient:
     """The feeds of one publisher, safe to share between threads. All methods raise `SourceFailure`s.
 
-    A publisher that answers 403 is `Blocked`, and is left alone for six hours. `source` is the publisher's key in `FEEDS`; give
-    `feeds`, paths under `base_url`, for another one. `now` must return an aware datetime: an item dated long after it
-    is refused.
+    A publisher that answers 403 is `Blocked`, and is left alone for six hours. `source` is the publisher's key in
+    `FEEDS`; give `feeds`, paths under `base_url`, for another one. `now` must return an aware datetime: an item dated
+    long after it is refused.
 
     A feed is asked for only if it has changed since what was last `confirm`ed. Whoever stores the items confirms them
     then: a feed whose items were lost between the answer and the table is read in full by the next question.

@@ -16,6 +16,8 @@ from azak_assets import krx
 from azak_assets.cli.run import _cause
 from azak_assets.defs.news import assets as news
 from azak_assets.defs.news import bodies, reddit
+from azak_assets.ingest import news as news_collection
+from azak_assets.ingest import pages
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.sandbox.worlds.world import Article, Post
@@ -301,7 +303,7 @@ def with_pages(steps: Steps, world: Changing, monkeypatch: pytest.MonkeyPatch) -
             for n in range(20)
         ]
         steps.settings = steps.settings.model_copy(update={"azak_fetch_bodies": extent})
-        monkeypatch.setattr(news, "MARKET_QUERIES", ())
+        monkeypatch.setattr(news_collection, "MARKET_QUERIES", ())
         assert steps.make(news.news)[0]
         return steps
 
@@ -310,8 +312,8 @@ def with_pages(steps: Steps, world: Changing, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_excerpt_is_kept_of_each_page_and_each_is_read_once(with_pages: Any, monkeypatch: Any) -> None:
     steps = with_pages(FetchBodies.EXCERPT)
-    monkeypatch.setattr(bodies, "EXCERPT", 60)
-    monkeypatch.setattr(bodies, "MOST_PAGES", 30)
+    monkeypatch.setattr(pages, "EXCERPT", 60)
+    monkeypatch.setattr(pages, "MOST_PAGES", 30)
     succeeded, said, first = steps.make(bodies.article_bodies)
     assert succeeded, said
     assert (first["inserted"], first["left for the next run"]) == (30, 10)
@@ -350,13 +352,13 @@ def test_a_host_that_is_down_is_given_up_after_a_few_pages(with_pages: Any) -> N
     order = {"path": "/mk/news", "kind": "500", "times": 10_000}
     httpx.post(f"{steps.url}/sandbox/faults", json=order).raise_for_status()
     _, _, metadata = steps.make(bodies.article_bodies)
-    assert (metadata["inserted"], metadata["pages that failed"]) == (20, bodies.FAILURES_IN_A_ROW)
+    assert (metadata["inserted"], metadata["pages that failed"]) == (20, pages.FAILURES_IN_A_ROW)
     assert metadata["hosts left alone"].count("HTTP 500") == 1
 
 
 def test_the_whole_text_is_kept_where_the_operator_states_that_it_may_be(with_pages: Any, monkeypatch: Any) -> None:
     steps = with_pages(FetchBodies.FULL)
-    monkeypatch.setattr(bodies, "MOST_PAGES", 5)
+    monkeypatch.setattr(pages, "MOST_PAGES", 5)
     assert steps.make(bodies.article_bodies)[0]
     rows = steps.query("select extent, text, characters from raw.article_bodies where status = 'read'")
     assert rows
@@ -366,9 +368,9 @@ def test_the_whole_text_is_kept_where_the_operator_states_that_it_may_be(with_pa
 
 def test_a_publisher_that_refuses_is_left_alone_and_the_other_is_read(with_pages: Any, monkeypatch: Any) -> None:
     steps = with_pages(FetchBodies.EXCERPT)
-    from azak_assets.sandbox.wire import pages  # noqa: PLC0415 - its robots are changed here alone
+    from azak_assets.sandbox.wire import pages as wire  # noqa: PLC0415 - its robots are changed here alone
 
-    monkeypatch.setitem(pages.ROBOTS, "mk", "User-agent: Azak\nDisallow: /\n")
+    monkeypatch.setitem(wire.ROBOTS, "mk", "User-agent: Azak\nDisallow: /\n")
     with steps.engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -376,7 +378,7 @@ def test_a_publisher_that_refuses_is_left_alone_and_the_other_is_read(with_pages
                 " values ('www.hankyung.com', '', 'HTTP 403: Forbidden', clock_timestamp())"
             )
         )
-    monkeypatch.setattr(bodies, "MOST_PAGES", 200)
+    monkeypatch.setattr(pages, "MOST_PAGES", 200)
     succeeded, said, metadata = steps.make(bodies.article_bodies)
     assert succeeded, said
     assert metadata["hosts left alone"].count("left alone: HTTP 403") == 1

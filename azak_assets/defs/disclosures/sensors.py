@@ -10,7 +10,7 @@ import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs import collectors
-from azak_assets.defs.disclosures.assets import LAST_ROUND
+from azak_assets.ingest.filings import LAST_ROUND
 from azak_assets.ingest.loop import HALF_HOUR
 from azak_assets.runtime import is_live
 
