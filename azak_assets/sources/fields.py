@@ -21,9 +21,6 @@ Row = Mapping[str, Any]
 RECORD_SHOWN = 2000
 """Characters of a refused record that are kept: enough for every record of our upstreams, a bound for a broken one."""
 
-CONFLICTING = "two conflicting rows for the same key: both rejected"
-"""Reason of such rejects: which of the rows is right cannot be known."""
-
 AHEAD = timedelta(hours=24)
 """A publisher's clock may run ahead, or an article be announced for tomorrow; what is dated later is no time of it."""
 
@@ -211,19 +208,20 @@ def parse_rows(rows: Iterable[Any], parse: Callable[[Row], T | None]) -> tuple[l
 
 
 def one_each(found: Iterable[T], key: Callable[[T], Any], field: str) -> tuple[list[T], list[Reject]]:
-    """The records, one for each `key`, in their order; of conflicting rows for one key all become rejects.
+    """The records, one for each `key`, in their order; of two that differ neither is sure, and both become rejects.
 
     `field` is the one that holds the key on the wire.
     """
     by_key: dict[Any, list[T]] = {}
     for record in found:
-        rows = by_key.setdefault(key(record), [])
-        if record not in rows:
-            rows.append(record)
+        told = by_key.setdefault(key(record), [])
+        if record not in told:
+            told.append(record)
+    why = "is told of by two different rows: neither is sure"
     rejects = [
-        Reject(repr(record)[:RECORD_SHOWN], field, str(value), CONFLICTING)
-        for value, rows in by_key.items()
-        if len(rows) > 1
-        for record in rows
+        Reject(repr(record)[:RECORD_SHOWN], field, str(value), why)
+        for value, told in by_key.items()
+        if len(told) > 1
+        for record in told
     ]
-    return [rows[0] for rows in by_key.values() if len(rows) == 1], rejects
+    return [told[0] for told in by_key.values() if len(told) == 1], rejects

@@ -1,4 +1,4 @@
-"""Text: what an article says, whether it was said before, which stocks it names, and what it resembles.
+"""Text: the words of an article, which other article it repeats, which stocks it names, and what it resembles.
 
 Cleaning, canonical URLs, identities, duplicates, company mentions, embedders and the vector index. Plain Python over
 strings, frames and arrays: nothing here fetches an article (`sources`) or keeps a row (`warehouse`), and neither is

@@ -1,4 +1,4 @@
-"""Which articles are the same story told again: exact duplicates.
+"""Which articles repeat another one: exact duplicates.
 
 Belongs here: folding by identity and by normalised title and press. Does not belong here: near and semantic
 duplicates, which need vectors, and choosing what a reader sees of a cluster.

@@ -1,6 +1,6 @@
 """One address per article.
 
-Belongs here: the canonical form of an article's URL and the press it tells. Does not belong here: fetching it.
+Belongs here: the canonical form of an article's URL and the press that it names. Does not belong here: fetching it.
 """
 
 import csv
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from w3lib.url import canonicalize_url, url_query_cleaner
 
-# Parameters that say how a reader came. Only names that never carry an article's identity: `code`, `page`, `sid` or
+# Parameters of how a reader arrived. Only names that never carry an article's identity: `code`, `page`, `sid` or
 # `cid` do on some presses' sites, and dropping one of those would merge different articles.
 _TRACKING = (
     "dable", "fbclid", "from", "gclid", "igshid", "input", "ntype", "ocid", "ref", "referer", "referrer", "spm",
@@ -22,7 +22,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def canonical_url(url: str) -> str:
-    """The address under which an article is known, always https, whatever road led to it.
+    """The address under which an article is known, always https, whatever link led to it.
 
     Query sorted and percent-encoding normalised (w3lib), fragment and tracking parameters dropped, mobile hosts
     replaced by the desk's (`m.press.co.kr` → `www.press.co.kr`). Every Naver page of an article (finance, mobile, old
@@ -50,11 +50,11 @@ def canonical_url(url: str) -> str:
         netloc += f":{port}"
     plain = urlunsplit(("https", netloc, parts.path or "/", parts.query, ""))
     cleaned = url_query_cleaner(plain, _TRACKING, remove=True, unique=False)
-    told = urlsplit(cleaned)
-    if not (told.path.strip("/") or told.query) or parts.fragment.startswith(("/", "!")):
+    rest = urlsplit(cleaned)
+    if not (rest.path.strip("/") or rest.query) or parts.fragment.startswith(("/", "!")):
         raise ValueError(
-            f"url {url!r} is a home page or is told apart by its fragment, so that many articles share it; leave it "
-            "out to identify the article by its title"
+            f"url {url!r} is a home page or differs from others only in its fragment, so that many articles share it; "
+            "leave it out to identify the article by its title"
         )
     return str(canonicalize_url(cleaned, keep_blank_values=True))
 

@@ -292,7 +292,7 @@ def test_of_two_different_bars_for_one_day_neither_is_sure(kis, client):
     batch = client.daily_bars("005930", MONDAY, MONDAY)
     assert batch.records == []
     told = [(r.value, r.reason) for r in batch.rejects]
-    assert told == [("2022-01-03", "two conflicting rows for the same key: both rejected")] * 2
+    assert told == [("2022-01-03", "is told of by two different rows: neither is sure")] * 2
 
 
 def test_an_answer_without_any_bar_is_empty_and_says_for_what(client):

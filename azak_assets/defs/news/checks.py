@@ -1,4 +1,4 @@
-"""What must hold of news: no source falls silent unheard."""
+"""What must hold of news: a source that stops showing articles is noticed."""
 
 from datetime import datetime
 
@@ -25,12 +25,12 @@ def no_source_is_silent(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheck
     newest = min(by_day["day"].max(), upcoming)
     since = krx.shift(newest, -LOOK_BACK_SESSIONS).day
     sightings = warehouse.read("raw.news_sightings", columns=["source", "trading_day"], days=(since, upcoming))
-    last_heard = sightings.groupby("source")["trading_day"].max()
-    silent = {s: day for s, day in last_heard.items() if krx.count_between(day, newest) >= SILENT_SESSIONS}
+    newest_of = sightings.groupby("source")["trading_day"].max()
+    silent = {s: day for s, day in newest_of.items() if krx.count_between(day, newest) >= SILENT_SESSIONS}
     return dg.AssetCheckResult(
         passed=not silent,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={str(source): str(day) for source, day in last_heard.items()},
+        metadata={str(source): str(day) for source, day in newest_of.items()},
         description="".join(f"{source} has shown nothing since {day}; " for source, day in silent.items())
         + ("see its failures in the materializations of raw/news_articles." if silent else ""),
     )

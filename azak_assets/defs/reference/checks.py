@@ -26,15 +26,15 @@ def tiers_fit_their_quota(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetChe
     description="The broker expects the market to open on exactly the days that the committed calendar calls sessions.",
 )
 def broker_agrees_with_calendar(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """The second witness against the authority, before the open: somebody has to look, nothing is chosen silently."""
-    told = warehouse.read("raw.broker_calendar", columns=["day", "is_open"])
-    surplus = [day for day, is_open in told.itertuples(index=False) if is_open and not krx.is_session(day)]
-    missing = [day for day, is_open in told.itertuples(index=False) if not is_open and krx.is_session(day)]
+    """Reconcile the broker's calendar with the committed one before the open; a person decides on a disagreement."""
+    broker = warehouse.read("raw.broker_calendar", columns=["day", "is_open"])
+    surplus = [day for day, is_open in broker.itertuples(index=False) if is_open and not krx.is_session(day)]
+    missing = [day for day, is_open in broker.itertuples(index=False) if not is_open and krx.is_session(day)]
     agree = not surplus and not missing
     return dg.AssetCheckResult(
         passed=agree,
         metadata={
-            "days compared": len(told),
+            "days compared": len(broker),
             "open for the broker, closed here": ", ".join(map(str, surplus)) or "none",
             "session here, closed for the broker": ", ".join(map(str, missing)) or "none",
         },

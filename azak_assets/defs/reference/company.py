@@ -42,7 +42,7 @@ def product_info(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult:  # type: ignore[type-arg] - Dagster takes none beside check_specs
+) -> dg.MaterializeResult[None]:
     """Listing dates, shares, par value, industry, and halted and administrative flags of every listed issue.
 
     Grain: one row an issue. Source: KIS CTPF1002R, live accounts only; CTPF1604R for the class of the product where the
@@ -66,7 +66,7 @@ def financial_ratios(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     upstreams: dg.ResourceParam[Upstreams],
-) -> dg.MaterializeResult:  # type: ignore[type-arg] - Dagster takes none beside check_specs
+) -> dg.MaterializeResult[None]:
     """Growth, return on equity, earnings and book value per share, and debt ratio of every listed company.
 
     Grain: one row a stock and fiscal period, annual and quarterly from the start of the year. Source: KIS

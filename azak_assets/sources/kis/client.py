@@ -26,7 +26,7 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unavailable,
 )
-from azak_assets.sources.fields import CONFLICTING, Refused, Row, one_each, parse_rows, reject
+from azak_assets.sources.fields import Refused, Row, one_each, parse_rows, reject
 from azak_assets.sources.kis import bars, company, flows, master, minutes, quotes
 from azak_assets.sources.records import (
     Batch,
@@ -118,7 +118,7 @@ class _Walk:
     rows: dict[datetime, Row] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     disputed: set[datetime] = field(default_factory=set)
-    """Minutes with two conflicting rows."""
+    """Minutes that two different rows tell of: neither is sure."""
 
     def add(self, starts: Iterable[tuple[datetime, Row]]) -> list[datetime]:
         """Keep the rows of a page by minute; returns the minutes that were not known."""
@@ -129,8 +129,9 @@ class _Walk:
                 fresh.append(ts)
             elif known != row:
                 self.disputed.add(ts)
-                refused = Refused("stck_cntg_hour", f"{ts:%H:%M}", CONFLICTING)
-                self.rejects += [reject(one, refused) for one in (known, row)]
+                why = "is told of by two different rows: neither is sure"
+                told = (known, row)
+                self.rejects += [reject(one, Refused("stck_cntg_hour", f"{ts:%H:%M}", why)) for one in told]
         return fresh
 
     def parsed(self, stock_code: str, session: krx.Session, now: datetime) -> tuple[list[bars.MinuteRow], list[Reject]]:
