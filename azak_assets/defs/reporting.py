@@ -4,9 +4,8 @@ Belongs here: turning results into Dagster metadata. Does not belong here: compu
 """
 
 import base64
-import dataclasses
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -102,17 +101,6 @@ def span(instants: "pd.Series") -> dict[str, str]:
     return NO_SPAN if known.empty else {"earliest": str(known.min()), "latest": str(known.max())}
 
 
-def nothing(state: str) -> dict[str, Any]:
-    """Metadata of a step that made no request or had nothing to load; `state` says why."""
-    return {
-        "state": state,
-        "rows": 0,
-        **dict.fromkeys(COUNTS, 0),
-        **NO_SPAN,
-        "sample": dg.MetadataValue.md("no rows"),
-    }
-
-
 def counts(result: "LoadResult | MartReport | StepReport", *, rejected: int = 0) -> dict[str, int]:
     """What a load did to its table, under the names that every materialization uses."""
     return {
@@ -122,15 +110,6 @@ def counts(result: "LoadResult | MartReport | StepReport", *, rejected: int = 0)
         "retired": result.retired,
         "rejected": rejected,
     }
-
-
-def total(results: Sequence["LoadResult"]) -> "LoadResult":
-    """The sum of several loads of one table; its instant is the last one's."""
-    counts = {
-        name: sum(getattr(result, name) for result in results)
-        for name in ("inserted", "changed", "unchanged", "retired")
-    }
-    return dataclasses.replace(results[-1], **counts)
 
 
 def rejects_table(rejects: list[Reject]) -> dg.MarkdownMetadataValue:

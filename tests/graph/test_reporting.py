@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from azak_assets.defs.reporting import line_plot, loaded, total
+from azak_assets.defs.reporting import line_plot, loaded, metadata_of
+from azak_assets.ingest.report import StepReport
 from azak_assets.sources.records import Reject
 from azak_assets.warehouse.scope import LoadResult
 
@@ -37,8 +38,26 @@ def test_an_empty_load_has_no_span_and_says_so() -> None:
     assert told["sample"].md_str == "no rows"
 
 
-def test_several_loads_add_up() -> None:
-    assert total([RESULT, RESULT]) == LoadResult(6, 4, 2, 8, NOW)
+def test_several_loads_and_notes_of_a_step_add_up() -> None:
+    report = StepReport()
+    for day in ("2026-11-02", "2026-11-03"):
+        report.add_load(RESULT, pd.DataFrame({"day": [day], "title": [f"![x](/{day})"]}), instant="day")
+        report.count("repaired", 2)
+    shown = metadata_of(report)
+    assert [shown[name] for name in ("rows", "inserted", "changed", "unchanged", "retired")] == [2, 6, 4, 2, 8]
+    assert (shown["earliest"], shown["latest"], shown["repaired"]) == ("2026-11-02", "2026-11-03", 4)
+    assert shown["sample"].md_str.count("`![x](/2026") == 2, "text from outside stays text"
+
+
+def test_a_step_without_a_request_has_a_state_and_no_rows() -> None:
+    shown = metadata_of(StepReport(state="asked today already"))
+    assert (shown["state"], shown["rows"], shown["inserted"], shown["earliest"]) == (
+        "asked today already",
+        0,
+        0,
+        "none",
+    )
+    assert shown["sample"].md_str == "no rows"
 
 
 def test_a_plot_is_a_picture_inside_the_page() -> None:

@@ -7,8 +7,9 @@ Belongs here: declaring reference data that the daily assets look things up in. 
 import dagster as dg
 
 from azak_assets.defs.failures import failures_of, skip_unless_available
-from azak_assets.defs.reporting import metadata_of, nothing, usage
+from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
+from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount
 from azak_assets.warehouse.warehouse import Warehouse
@@ -52,7 +53,7 @@ def broker_calendar(
             )
         except NotForThisAccount as failure:
             context.log.warning("broker calendar: %s", failure)
-            return dg.MaterializeResult(metadata=nothing("not asked: a paper account has no holiday service"))
+            report = StepReport(state="not asked: a paper account has no holiday service")
     return dg.MaterializeResult(metadata={**metadata_of(report), **usage(upstreams)})
 
 

@@ -15,8 +15,9 @@ from azak_assets import krx
 from azak_assets.defs.coverage import coverage_of, coverage_spec, needs_live_account, not_requested
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.owed import ASKED_AT, last_asked
-from azak_assets.defs.reporting import metadata_of, nothing, usage
+from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
+from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount
 from azak_assets.warehouse.warehouse import Warehouse
@@ -105,5 +106,5 @@ def _asked_lately(context: dg.AssetExecutionContext, asset: list[str]) -> dg.Mat
     at = last_asked(context.instance, dg.AssetKey(asset))
     if at is None or datetime.now(krx.KST) - at >= FRESH_FOR:
         return None
-    state = f"weekly, asked for on {at:%Y-%m-%d %H:%M} KST"
-    return dg.MaterializeResult(metadata={**nothing(state), ASKED_AT: dg.MetadataValue.timestamp(at)})
+    report = StepReport(state=f"weekly, asked for on {at:%Y-%m-%d %H:%M} KST")
+    return dg.MaterializeResult(metadata={**metadata_of(report), ASKED_AT: dg.MetadataValue.timestamp(at)})
