@@ -16,7 +16,8 @@ from typing import Protocol
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.owed import IN_PROGRESS, PARTITION
+from azak_assets.defs.catchup import IN_PROGRESS
+from azak_assets.partition_tags import PARTITION
 from azak_assets.sources.failures import SourceFailure
 
 LOOP_TAG = {"azak/collector": "half hour"}

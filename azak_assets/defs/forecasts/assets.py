@@ -238,7 +238,7 @@ def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckR
 
 def _by_origin(window: Window, now: datetime) -> tuple[list, list]:
     """(days whose news time has passed, days still open to news)."""
-    past = [day for day in window.days if krx.window_of(day)[1] <= now]
+    past = [day for day in window.days if krx.news_window(day)[1] <= now]
     return past, [day for day in window.days if day not in past]
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.markdown import table
 from azak_assets.defs.reporting import loaded
 from azak_assets.defs.windows import require_final_bars, window_of
@@ -32,6 +33,7 @@ UNCONFIRMED = (
     owners=["team:market-data"],
     code_version="1",
     metadata={"dagster/table_name": "raw.adjustment_factors"},
+    tags=available("close"),
     check_specs=[
         dg.AssetCheckSpec(
             BASE_PRICES_ARE_CONFIRMED,

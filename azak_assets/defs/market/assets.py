@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.markdown import bullets, literal
 from azak_assets.defs.reporting import line_plot, loaded, nothing, total, usage
@@ -214,6 +215,7 @@ def store(
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.daily_bars"},
+    tags=available("close"),
     check_specs=[coverage_spec(["raw", "daily_bars"])],
 )
 def daily_bars(
@@ -289,6 +291,7 @@ def indices(warehouse: Warehouse) -> list[str]:
     code_version="2",
     pool="kis",
     metadata={"dagster/table_name": "raw.index_bars"},
+    tags=available("close"),
 )
 def index_bars(
     context: dg.AssetExecutionContext,

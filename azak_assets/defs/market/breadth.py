@@ -6,6 +6,7 @@ Belongs here: `raw.index_breadth`. Bars of the same indices are in `assets`.
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.market.assets import (
     OWNERS,
@@ -39,6 +40,7 @@ ASSET = ["raw", "index_breadth"]
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.index_breadth"},
+    tags=available("close"),
     check_specs=[coverage_spec(ASSET)],
 )
 def index_breadth(

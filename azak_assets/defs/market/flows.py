@@ -9,6 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import skip_unless_available
 from azak_assets.defs.market.assets import OWNERS, coverage_check, coverage_spec, not_requested, not_requested_check
 from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_given, land, ready, told
@@ -41,6 +42,7 @@ def flows_are_out(session: krx.Session) -> datetime:
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.investor_flows"},
+    tags=available("half_hour_after_close"),
     check_specs=[coverage_spec(ASSET)],
 )
 def investor_flows(

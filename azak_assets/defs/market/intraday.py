@@ -15,6 +15,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs import collectors
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.markdown import TABLE_ROWS, table
 from azak_assets.defs.market import collector
@@ -56,6 +57,7 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
         owners=OWNERS,
         code_version="1",
         metadata={"dagster/table_name": ".".join(key.path)},
+        tags=available("close" if key == MINUTES else "intraday"),
     )
 
 

@@ -7,6 +7,7 @@ without a range of days is asked is in `rolling`.
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import skip_unless_available
 from azak_assets.defs.market.assets import OWNERS, coverage_check, coverage_spec, not_requested, not_requested_check
 from azak_assets.defs.market.rolling import ask_newest, followed, is_surely_given, land, ready, told
@@ -31,6 +32,7 @@ ENDED = f"there was no single-price session after hours since {krx.next_session(
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.overtime_bars"},
+    tags=available("evening"),
     check_specs=[coverage_spec(ASSET)],
 )
 def overtime_bars(

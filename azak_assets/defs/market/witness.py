@@ -13,6 +13,7 @@ import dagster as dg
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.markdown import TABLE_ROWS, bullets, table
 from azak_assets.defs.market.assets import OWNERS, Collected, ask, frame_of
@@ -84,6 +85,7 @@ class _Told:
     code_version="1",
     pool="krx",
     metadata={"dagster/table_name": "raw.krx_daily_bars"},
+    tags=available("next_day"),
 )
 def krx_daily_bars(
     context: dg.AssetExecutionContext,

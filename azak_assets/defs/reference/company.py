@@ -13,6 +13,8 @@ from typing import Any
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
+from azak_assets.defs.catchup import ASKED_AT, last_asked
 from azak_assets.defs.failures import as_dagster, skip_unless_available
 from azak_assets.defs.market.assets import (
     ask,
@@ -23,7 +25,6 @@ from azak_assets.defs.market.assets import (
     not_requested,
     not_requested_check,
 )
-from azak_assets.defs.owed import ASKED_AT, last_asked
 from azak_assets.defs.reporting import loaded, nothing, usage
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
@@ -47,6 +48,7 @@ WITH_RATIOS = ["stock", "reit"]
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.product_info"},
+    tags=available("weekly"),
     check_specs=[coverage_spec(["raw", "product_info"])],
 )
 def product_info(
@@ -85,6 +87,7 @@ def product_info(
     code_version="1",
     pool="kis",
     metadata={"dagster/table_name": "raw.financial_ratios"},
+    tags=available("weekly"),
     check_specs=[coverage_spec(["raw", "financial_ratios"])],
 )
 def financial_ratios(
