@@ -31,8 +31,8 @@ def move_instigator_states(instance: dg.DagsterInstance, renamed: Mapping[str, s
         if kept.selector_id not in taken:
             instance.add_instigator_state(kept)
             moved.append(new)
-        # Stopped first: Dagster keeps the row of an origin whose address has changed since, as a port of `azak up` does,
-        # and would report a running schedule that the code location lacks.
+        # Stopped first: where the port of the code server has changed since, Dagster does not delete the row, and its
+        # daemon would look for a running schedule that the code location lacks.
         instance.update_instigator_state(state.with_status(type(state.status).STOPPED))
         instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
     return sorted(moved)

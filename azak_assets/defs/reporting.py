@@ -100,7 +100,7 @@ def span(instants: "pd.Series") -> dict[str, str]:
 
 
 def nothing(state: str) -> dict[str, Any]:
-    """Metadata of a materialization that had nobody to ask or nothing to load, and says so in `state`."""
+    """Metadata of a materialization without a request or without rows; `state` says why."""
     return {
         "state": state,
         "rows": 0,

@@ -40,7 +40,7 @@ def table_asset(
         tags: further tags.
     """
     daily: dict[str, Any] = {"partitions_def": TRADING_DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
-    return dg.asset(
+    declare: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         key=_key(relation),
         deps=[_key(one) for one in deps],
         kinds=KINDS | set(kinds),
@@ -52,6 +52,7 @@ def table_asset(
         tags=tags,
         **(daily if is_daily else {}),
     )
+    return declare
 
 
 def table_spec(
@@ -69,7 +70,7 @@ def table_spec(
         _key(relation),
         description=description,
         deps=[_key(one) for one in deps],
-        kinds=KINDS | set(kinds),
+        kinds={*KINDS, *kinds},
         owners=[f"team:{owner}"],
         code_version=version,
         metadata={"dagster/table_name": relation},
