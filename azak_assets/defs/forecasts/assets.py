@@ -60,7 +60,7 @@ READ_BY_FORECASTS = [
 )
 def models(
     warehouse: dg.ResourceParam[Warehouse], chat_models: dg.ResourceParam[ChatModels]
-) -> Iterator[dg.MaterializeResult[Any]]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Register what stands in the committed files."""
     import pandas as pd  # noqa: PLC0415 - the code location loads without pandas
 
@@ -117,7 +117,7 @@ def predictions(
     warehouse: dg.ResourceParam[Warehouse],
     retrieval: dg.ResourceParam[Retrieval],
     chat_models: dg.ResourceParam[ChatModels],
-) -> Iterator[dg.MaterializeResult[Any]]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Ask every active model that is configured about every matched article of the sessions."""
     # Imported here: the OpenAI client costs a second that loading the definitions must not pay.
     from azak_assets.forecast.models import load_models  # noqa: PLC0415

@@ -19,7 +19,7 @@ EVERY_ROW = 1000
 
 
 @table_asset("ops.source_health", owner="platform", check_specs=SPECS, is_daily=False)
-def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult[Any]:
+def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult[None]:
     """How each upstream answers us: last success, last failure with its cause and what to do, calls of today.
 
     Grain: one row an upstream that ever received a request. Source: every process records each of its calls, so

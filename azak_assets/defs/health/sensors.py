@@ -23,7 +23,7 @@ REPEATED_AFTER = timedelta(hours=1)
     minimum_interval_seconds=LOOK_EVERY_S,
     # In the sandbox too: it starts no run and sends no request.
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 30 seconds: which upstream fails, which feed is empty; reported to the checks of ops/source_health.",
+    description="Every 30 seconds: which upstream fails, which feed is empty; goes to the checks of ops/source_health.",
 )
 def source_health_watch(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]

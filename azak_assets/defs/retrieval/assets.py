@@ -6,7 +6,6 @@ lives in `text.vector_index`; the index never sees past its cut-off.
 
 import time
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -29,7 +28,7 @@ def news_embeddings(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     retrieval: dg.ResourceParam[Retrieval],
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult[None]:
     """One unit vector an article and embedder, of its title and the start of its excerpt.
 
     An article whose content has not changed is not embedded again. Known defect: the local embedder knows letters, not
@@ -74,7 +73,7 @@ def faiss_index(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     retrieval: dg.ResourceParam[Retrieval],
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult[None]:
     """The exact vector index over every embedded article, in the order they became known; this row is its manifest.
 
     The file is written whole beside the old one and then named in the manifest with its checksum, so that a reader has

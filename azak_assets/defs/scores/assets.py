@@ -3,8 +3,6 @@
 Belongs here: declaring evaluations as an asset. The rules live in `scoring`; the KPIs are marts.
 """
 
-from typing import Any
-
 import dagster as dg
 
 from azak_assets.defs.markdown import table
@@ -27,7 +25,7 @@ from azak_assets.warehouse.warehouse import Warehouse
 )
 def model_evaluations(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult[None]:
     """Every forecast and horizon: pending until its session's bar exists, then matured, or censored when it never will.
 
     Grain: one row a forecast, horizon and version. A corrected price adds a version, it never replaces one.
