@@ -17,13 +17,13 @@ from azak_assets.defs.windows import Window, window_of
 from azak_assets.ingest.report import StepReport
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import ChatModels, Retrieval
-from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from azak_assets.forecast.predict import ForecastReport, Origin
+    from azak_assets.text.vector_index import VectorIndex
 
 OWNER = "forecasts"
 EVERY_MODEL_ANSWERED = "every_model_answered"
@@ -222,8 +222,10 @@ def _by_origin(window: Window, now: datetime) -> tuple[list[date], list[date]]:
     return past, [day for day in window.days if day not in past]
 
 
-def _index(warehouse: Warehouse, retrieval: Retrieval) -> VectorIndex:
+def _index(warehouse: Warehouse, retrieval: Retrieval) -> "VectorIndex":
     """The index that the manifest names; a damaged or missing file is an error that says to rebuild it."""
+    from azak_assets.text.vector_index import VectorIndex  # noqa: PLC0415 - numpy
+
     manifest = warehouse.read("ml.faiss_index", where={"embedder": retrieval.embedder.name})
     if manifest.empty:
         raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)

@@ -14,9 +14,6 @@ from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import window_of
 from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Retrieval
-from azak_assets.text.embedders import embedding_text
-from azak_assets.text.identity import vector_id
-from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -34,7 +31,11 @@ def news_embeddings(
     An article whose content has not changed is not embedded again. Known defect: the local embedder knows letters, not
     meaning; set AZAK_EMBEDDER for KoSimCSE or OpenAI.
     """
-    import pandas as pd  # noqa: PLC0415 - the code location loads without pandas
+    # Imported here: the code location loads without pandas and numpy.
+    import pandas as pd  # noqa: PLC0415
+
+    from azak_assets.text.embedders import embedding_text  # noqa: PLC0415
+    from azak_assets.text.identity import vector_id  # noqa: PLC0415
 
     window = window_of(context)
     embedder = retrieval.embedder
@@ -81,6 +82,8 @@ def faiss_index(
     """
     import numpy as np  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
+
+    from azak_assets.text.vector_index import VectorIndex  # noqa: PLC0415
 
     name = retrieval.embedder.name
     # Two builders at once could put the older index into the manifest last.
