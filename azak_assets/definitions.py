@@ -11,6 +11,7 @@ from azak_assets.defs import (
     disclosures,
     forecasts,
     health,
+    jobs,
     market,
     news,
     reference,
@@ -31,7 +32,7 @@ from azak_assets.runtime import is_live
 GROUPS = (reference, market, news, disclosures, retrieval, forecasts, scores, health)
 """Every module of such a folder is loaded, and the folder's name is the group of its assets."""
 SANDBOX_TAG = {"azak/data": "sandbox"}
-"""On every asset outside the live world: nobody may take what the page of an asset shows for the market."""
+"""On every asset outside the live world, so that the page of an asset does not pass for the market."""
 
 
 def build_definitions(**overrides: Any) -> dg.Definitions:
@@ -47,7 +48,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
             *marts.dbt_slices(),
         ],
         "asset_checks": [check for folder in GROUPS for check in dg.load_asset_checks_from_package_module(folder)],
-        "jobs": schedules.JOBS,
+        "jobs": jobs.JOBS,
         "schedules": schedules.SCHEDULES,
         "sensors": schedules.SENSORS,
         "resources": {

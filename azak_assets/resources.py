@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from azak_assets import partition_tags
 from azak_assets.runtime import (
     ChatModels,
     Retrieval,
@@ -39,7 +40,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield warehouse
 
 
-BACKFILL_TAGS = frozenset({"dagster/backfill", "dagster/asset_partition_range_start"})
+BACKFILL_TAGS = frozenset({partition_tags.BACKFILL, partition_tags.RANGE_START})
 """Tags of runs that work through the past: started as a backfill, or over a range of partitions."""
 
 

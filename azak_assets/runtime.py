@@ -21,7 +21,6 @@ from pydantic import SecretStr
 from azak_assets import krx
 from azak_assets.settings import EmbedderName, FetchBodies, Mode, Settings
 from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
-from azak_assets.text.embedders import Embedder, KoSimCSEEmbedder, LocalEmbedder, OpenAIEmbedder
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from azak_assets.sources.pages import PageReader
     from azak_assets.sources.reddit import RedditClient
     from azak_assets.sources.rss import RssClient
+    from azak_assets.text.embedders import Embedder
     from azak_assets.warehouse.calls.recordings import PayloadWriter
 
 
@@ -305,7 +305,7 @@ def payload_writer(settings: Settings, of_world: World, *, run_id: str, about: M
 class Retrieval:
     """The embedder in use and the folder of its index files."""
 
-    embedder: Embedder
+    embedder: "Embedder"
     index_folder: Path
 
 
@@ -315,6 +315,9 @@ def retrieval(settings: Settings) -> Retrieval:
     Raises:
         NotConfigured: ``openai`` without OPENAI_API_KEY.
     """
+    # Imported here: the code location loads without numpy.
+    from azak_assets.text.embedders import KoSimCSEEmbedder, LocalEmbedder, OpenAIEmbedder  # noqa: PLC0415
+
     embedder: Embedder
     match settings.azak_embedder:
         case EmbedderName.LOCAL:

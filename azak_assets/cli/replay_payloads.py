@@ -24,7 +24,9 @@ from rich.table import Table
 from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, environment, ready_databases, ready_manifest
 from azak_assets.cli.run import COUNTS, Outcome
+from azak_assets.partition_tags import PARTITION, RANGE_END, RANGE_START
 from azak_assets.ports import Token
+from azak_assets.renamed import JOBS
 from azak_assets.runtime import Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.warehouse.calls import recordings, rerun
@@ -197,7 +199,7 @@ def replay_runs(
                         "warehouse": rerun.warehouse_for(engine, run, runs),
                         "upstreams": ReplayedUpstreams(settings, of_run, engine, clock, answers),
                     },
-                    partition_key=run.about["tags"].get("dagster/partition"),
+                    partition_key=run.about["tags"].get(PARTITION),
                     tags=_kept_tags(run.about["tags"]),
                     raise_on_error=False,
                 )
@@ -218,16 +220,16 @@ def _selected(
     named = run.about.get("assets")
     if named is not None:
         keys = {dg.AssetKey.from_user_string(name) for name in named}
-    elif run.about.get("job") in repository.job_names:
-        keys = set(repository.get_job(run.about["job"]).asset_layer.executable_asset_keys)
     else:
-        keys = set()
+        job = run.about.get("job") or ""
+        job = JOBS.get(job, job)
+        keys = set(repository.get_job(job).asset_layer.executable_asset_keys) if job in repository.job_names else set()
     return sorted(keys & asking.keys())
 
 
 def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that say what to do: partitions, and our own."""
-    return {name: value for name, value in tags.items() if name.startswith(("dagster/asset_partition_range", "azak/"))}
+    return {name: value for name, value in tags.items() if name in (RANGE_START, RANGE_END) or name.startswith("azak/")}
 
 
 def _note(told: Told, result: "dg.ExecuteInProcessResult") -> None:

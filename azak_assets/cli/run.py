@@ -29,6 +29,7 @@ from azak_assets import krx
 from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, newest_settled, prepared
 from azak_assets.cli.failures import disk_is_full, says_disk_is_full
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
+from azak_assets.partition_tags import RANGE_END, RANGE_START
 from azak_assets.universe import FIRST_TRADING_DAY
 from azak_assets.warehouse.postgres import database
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
 COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass(frozen=True)

@@ -245,8 +245,10 @@ def _end_dead_runs(ready: Prepared, console: Console) -> None:
     import dagster as dg  # noqa: PLC0415 - three seconds, while the code server needs more
 
     from azak_assets.cli.dead_runs import cancel_first_loads, end_dead_runs  # noqa: PLC0415
+    from azak_assets.cli.renames import move_instigator_states  # noqa: PLC0415
 
     with dg.DagsterInstance.get() as instance:
+        move_instigator_states(instance)
         # First the backfills: a dead run of theirs is nothing that the daemon should make again.
         cancel_first_loads(instance)
         if dead := end_dead_runs(instance, no_daemon=True):

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.owed import IN_PROGRESS, PARTITION
+from azak_assets.defs.catchup import IN_PROGRESS
+from azak_assets.partition_tags import PARTITION
 
 LOOP_TAG = {"azak/collector": "half hour"}
 """Carried by the jobs that collect for half an hour; any other run makes one round."""

@@ -5,14 +5,11 @@ Belongs here: reading partitions from a Dagster context. Does not belong here: c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime
 
 import dagster as dg
 
 from azak_assets import krx
-
-SEEN_WITHIN = timedelta(hours=24)
-"""An article or filing first seen within this time of its own counts as known when it was seen (DESIGN, decision 2)."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Window:
     sessions: Sequence[krx.Session]
 
     @property
-    def days(self) -> tuple:
+    def days(self) -> tuple[date, ...]:
         """Their trading days (KST dates)."""
         return tuple(session.day for session in self.sessions)
 
@@ -39,12 +36,12 @@ class Window:
     @property
     def known_from(self) -> datetime:
         """The first instant of the news time that belongs to these sessions."""
-        return krx.window_of(self.first.day)[0]
+        return krx.news_window(self.first.day)[0]
 
     @property
     def known_until(self) -> datetime:
         """The instant after the last of the news time that belongs to these sessions."""
-        return krx.window_of(self.last.day)[1]
+        return krx.news_window(self.last.day)[1]
 
     def asked_from(self, now: datetime) -> datetime:
         """From when on a feed is asked about these sessions.
@@ -52,7 +49,7 @@ class Window:
         While the window is open that is at least a day back: what was published just before midnight is first seen
         after it, and an article counts as known when it was seen, if that was within 24 hours.
         """
-        return min(self.known_from, now - SEEN_WITHIN) if now < self.known_until else self.known_from
+        return min(self.known_from, now - krx.SEEN_WITHIN) if now < self.known_until else self.known_from
 
     @property
     def label(self) -> str:
@@ -80,8 +77,8 @@ def require_final_bars(window: Window, now: datetime) -> Window:
         newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE).day
         raise dg.Failure(
             f"The session of {window.last.day} has no final bars yet: it opens {window.last.open_at:%Y-%m-%d %H:%M} "
-            f"and its bars can be asked for from {ready:%H:%M} KST. Materialize it then; the newest settled session is "
-            f"{newest}.",
+            f"and its bars can be asked for from {ready:%H:%M} KST. Materialize it then; the newest session with "
+            f"final bars is {newest}.",
             allow_retries=False,
         )
     return window

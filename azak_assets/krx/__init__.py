@@ -9,14 +9,14 @@ from azak_assets.krx.codes import is_stock_code
 from azak_assets.krx.instants import (
     current_or_next_session,
     last_closed_session,
+    news_window,
     tradable_session,
     tradable_sessions_of,
     trading_day_of,
     trading_days_of,
-    window_of,
 )
 from azak_assets.krx.prices import PriceLimits, price_limits, round_to_tick, tick_size
-from azak_assets.krx.publication import FINAL_AFTER_CLOSE, published_from, surely_published_from
+from azak_assets.krx.publication import FINAL_AFTER_CLOSE, SEEN_WITHIN, published_from, surely_published_from
 from azak_assets.krx.sessions import (
     FIRST_DAY,
     KST,
@@ -43,6 +43,7 @@ __all__ = [
     "KST",
     "LAST_DAY",
     "LAST_SINGLE_PRICE_DAY",
+    "SEEN_WITHIN",
     "Closure",
     "NotASession",
     "OutsideCalendar",
@@ -55,6 +56,7 @@ __all__ = [
     "is_session",
     "is_stock_code",
     "last_closed_session",
+    "news_window",
     "next_session",
     "previous_session",
     "price_limits",
@@ -72,5 +74,4 @@ __all__ = [
     "trading_day_of",
     "trading_days_of",
     "weekday_closures",
-    "window_of",
 ]

@@ -57,7 +57,7 @@ def current_or_next_session(now: datetime) -> Session:
     return tradable_session(now)
 
 
-def window_of(day: date) -> tuple[datetime, datetime]:
+def news_window(day: date) -> tuple[datetime, datetime]:
     """The half-open KST interval [start, end) of instants whose trading day is this session day.
 
     It starts at midnight after the previous session's date, so a Monday owns its weekend; it ends at midnight after

@@ -22,7 +22,6 @@ from azak_assets.warehouse.encode import EPOCH_DAYS, EPOCH_US, Coded, Encoded, F
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.tables import TableSpec
 
-SEEN_WITHIN: Final = timedelta(hours=24)
 KST_OFFSET_US: Final = 9 * 3_600_000_000
 DAY_US: Final = 86_400_000_000
 DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -152,7 +151,7 @@ def derive(known: TableSpec, columns: dict[str, Encoded], observed_at: datetime)
     known_at = cast("Fixed", columns["known_at"])
     if known.known_at == "seen":
         now = round(observed_at.timestamp() * 1_000_000) - EPOCH_US
-        window = SEEN_WITHIN // timedelta(microseconds=1)
+        window = krx.SEEN_WITHIN // timedelta(microseconds=1)
         known_at = Fixed(np.where(np.abs(known_at.values - now) <= window, now, known_at.values), None)
         columns["known_at"] = known_at
     derived = [

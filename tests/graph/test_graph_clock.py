@@ -156,7 +156,7 @@ def of(job: str, daemon: Daemon) -> list[tuple[str, str]]:
 @pytest.fixture
 def running(daemon: Daemon) -> Daemon:
     """Both schedules run since Monday, 2026-09-21; the session before, of Friday, is done."""
-    daemon.start("2026-09-21 00:00", "after_close", "morning_after")
+    daemon.start("2026-09-21 00:00", "after_close", "correct_prices")
     with freeze_time(at("2026-09-19 12:00")):
         daemon.instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["raw", "stocks"])))
         for job in ("after_close", "corrections"):
@@ -178,7 +178,7 @@ def test_each_session_around_chuseok_is_run_once_and_corrected_once(running: Dae
 def test_the_exam_day_is_run_once_an_hour_later_and_the_weekend_is_silent(daemon: Daemon) -> None:
     with freeze_time(at("2026-11-18 20:00")):
         daemon.materialize("2026-11-18", daemon.assets_of_job("after_close"))
-    daemon.start("2026-11-19 00:00", "after_close", "morning_after")
+    daemon.start("2026-11-19 00:00", "after_close", "correct_prices")
     live(daemon, "2026-11-19 00:00", "2026-11-22 23:50")
     assert daemon.launched == [
         ("corrections", "2026-11-18", "2026-11-19 07:30"),
@@ -287,6 +287,24 @@ def test_a_session_loaded_by_hand_or_by_azak_run_is_not_asked_for_again(running:
     assert running.launched == [("corrections", "2026-09-22", "2026-09-23 07:30")]
 
 
+def test_a_run_of_the_job_s_earlier_name_counts(evenings: Daemon) -> None:
+    """The home was updated after the session had run."""
+    with freeze_time(at("2026-09-21 18:20")):
+        run = create_run_for_test(evenings.instance, job_name="evening", tags={"dagster/partition": "2026-09-21"})
+        evenings.end(run, True)
+    evenings.run("2026-09-21 18:30", "2026-09-21 18:40")
+    assert of("after_hours", evenings) == []
+    with freeze_time(at("2026-09-22 18:05")):
+        create_run_for_test(
+            evenings.instance,
+            job_name="evening",
+            tags={"dagster/partition": "2026-09-22"},
+            status=dg.DagsterRunStatus.STARTED,
+        )
+    evenings.run("2026-09-22 18:10", "2026-09-22 18:10")
+    assert "A run of evening for 2026-09-22 is in progress" in evenings.skipped("after_hours")
+
+
 def test_marts_made_before_the_close_do_not_count(running: Daemon) -> None:
     with freeze_time(at("2026-09-21 12:00")):
         running.materialize("2026-09-21", running.assets_of_job("corrections"))
@@ -315,7 +333,7 @@ def test_a_backfill_over_the_session_is_waited_for_and_another_is_not(running: D
 
 
 def test_an_empty_database_is_not_filled_by_itself(daemon: Daemon) -> None:
-    daemon.start("2026-09-21 00:00", "after_close", "morning_after")
+    daemon.start("2026-09-21 00:00", "after_close", "correct_prices")
     daemon.run("2026-09-21 15:40", "2026-09-21 15:50")
     assert daemon.launched == []
     assert "run the job `reference`" in daemon.skipped("after_close")
@@ -366,9 +384,9 @@ AFTERNOON = ["15:40", "15:50", "16:00", "16:10", "16:40", "17:00", "17:10", "17:
 @pytest.fixture
 def evenings(running: Daemon) -> Daemon:
     """The schedules of the evening run too."""
-    running.start("2026-09-21 00:00", "after_close_flows", "evening")
+    running.start("2026-09-21 00:00", "after_close_flows", "after_hours")
     with freeze_time(at("2026-09-19 12:00")):
-        for job in ("flows", "evening"):
+        for job in ("flows", "after_hours"):
             done = create_run_for_test(running.instance, job_name=job, tags={"dagster/partition": "2026-09-18"})
             running.end(done, True)
     return running
@@ -385,7 +403,7 @@ def test_flows_are_asked_for_once_after_half_an_hour_and_indices_again_at_six(ev
     sessions = ["2026-09-21", "2026-09-22", "2026-09-23", "2026-09-28"]
     caught_up = [(sessions[0], "2026-09-22 15:40")]
     assert of("flows", evenings) == caught_up + [(day, f"{day} 16:00") for day in sessions[1:]]
-    assert of("evening", evenings) == caught_up + [(day, f"{day} 18:00") for day in sessions[1:]]
+    assert of("after_hours", evenings) == caught_up + [(day, f"{day} 18:00") for day in sessions[1:]]
     late = {dg.AssetKey(["raw", name]) for name in ("investor_flows", "overtime_bars")}
     for job in ("after_close", "corrections"):
         assert not late & evenings.assets_of_job(job), job
@@ -398,28 +416,28 @@ def test_on_an_exam_day_flows_come_an_hour_later_and_the_after_hours_end_at_six_
     daemon: Daemon,
 ) -> None:
     with freeze_time(at("2026-11-18 20:00")):
-        for job in ("after_close", "flows", "evening"):
+        for job in ("after_close", "flows", "after_hours"):
             daemon.materialize("2026-11-18", daemon.assets_of_job(job))
-    daemon.start("2026-11-19 00:00", "after_close", "after_close_flows", "evening")
+    daemon.start("2026-11-19 00:00", "after_close", "after_close_flows", "after_hours")
     spend(daemon, "2026-11-19")
     assert daemon.launched == [
         ("after_close", "2026-11-19", "2026-11-19 16:40"),
         ("flows", "2026-11-19", "2026-11-19 17:00"),
-        ("evening", "2026-11-19", "2026-11-19 18:00"),
+        ("after_hours", "2026-11-19", "2026-11-19 18:00"),
     ]
 
 
 def test_flows_that_were_made_before_they_were_out_do_not_count(evenings: Daemon) -> None:
     """`azak run` at a quarter to four leaves a green partition that says it is not out yet."""
     with freeze_time(at("2026-09-21 15:45")):
-        evenings.materialize("2026-09-21", evenings.assets_of_job("flows") | evenings.assets_of_job("evening"))
+        evenings.materialize("2026-09-21", evenings.assets_of_job("flows") | evenings.assets_of_job("after_hours"))
     spend(evenings, "2026-09-21")
     assert of("flows", evenings) == [("2026-09-21", "2026-09-21 16:00")]
-    assert of("evening", evenings) == [("2026-09-21", "2026-09-21 18:00")]
+    assert of("after_hours", evenings) == [("2026-09-21", "2026-09-21 18:00")]
 
 
 def test_the_evening_of_an_empty_database_waits_for_the_first_session(daemon: Daemon) -> None:
-    daemon.start("2026-09-21 00:00", "after_close_flows", "evening")
+    daemon.start("2026-09-21 00:00", "after_close_flows", "after_hours")
     daemon.run("2026-09-21 17:50", "2026-09-21 18:10")
     assert daemon.launched == []
-    assert "`after_close` begins with the first" in daemon.skipped("evening")
+    assert "`after_close` begins with the first" in daemon.skipped("after_hours")

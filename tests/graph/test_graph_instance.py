@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -14,13 +15,26 @@ import sqlalchemy as sa
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.events import DagsterEvent
-from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    TickStatus,
+)
 from dagster._core.test_utils import create_run_for_test
 from psycopg import sql
 
 from azak_assets import krx
 from azak_assets.cli.environment import environment, ready_manifest
-from azak_assets.defs.owed import RETRY_AFTER, next_owed
+from azak_assets.cli.renames import move_instigator_states
+from azak_assets.defs.catchup import RETRY_AFTER, next_session_to_run
+from azak_assets.renamed import JOBS, SCHEDULES
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.warehouse.postgres import database as warehouse_database
 
@@ -77,16 +91,16 @@ def test_runs_and_events_are_written_through_it(instance: dg.DagsterInstance) ->
     assert instance.get_dynamic_partitions("a set") == ["a key"]
 
 
-def test_what_a_job_owes_is_read_from_it(instance: dg.DagsterInstance) -> None:
+def test_sessions_that_still_need_a_run_are_read_from_it(instance: dg.DagsterInstance) -> None:
     """The weeks of `test_graph_clock` run in memory; here the same questions go to PostgreSQL."""
     bars, scores = dg.AssetKey(["raw", "daily_bars"]), dg.AssetKey(["ml", "model_evaluations"])
     due = {session.day: session.close_at for session in krx.sessions(date(2026, 9, 21), date(2026, 9, 23))}
 
     def asked(now: datetime | None = None) -> date | str:
-        return next_owed(
+        return next_session_to_run(
             instance,
             "after_close",
-            makes=[bars, scores],
+            produces=[bars, scores],
             due=due,
             one_at_a_time=["after_close"],
             now=now or datetime.now(krx.KST),
@@ -106,6 +120,87 @@ def test_what_a_job_owes_is_read_from_it(instance: dg.DagsterInstance) -> None:
     done = create_run_for_test(instance, job_name="after_close", tags=tags)
     instance.report_dagster_event(DagsterEvent("PIPELINE_SUCCESS", "after_close"), done.run_id)
     assert asked(datetime.now(krx.KST) + RETRY_AFTER) == third
+
+
+def test_a_run_counts_by_its_events_whatever_zone_the_database_writes_in(instance: dg.DagsterInstance) -> None:
+    """Fault S16: `create_timestamp` is the database's wall clock without a zone, in Korea nine hours ahead."""
+    day = krx.sessions(date(2026, 9, 21), date(2026, 9, 21))[0].day
+    run = create_run_for_test(instance, job_name="after_close", tags={"dagster/partition": str(day)})
+    instance.report_dagster_event(DagsterEvent("PIPELINE_SUCCESS", "after_close"), run.run_id)
+    ended = datetime.now(krx.KST)
+    for zone in ("Asia/Seoul", "UTC", "America/New_York"):
+        written = ended.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        with warehouse_database.connect(os.environ["AZAK_DAGSTER_DATABASE_URL"].replace("psycopg2", "psycopg")) as own:
+            own.execute("update runs set create_timestamp = %s, update_timestamp = %s", (written, written))
+
+        def asked(due: datetime) -> date | str:
+            return next_session_to_run(
+                instance,
+                "after_close",
+                produces=[dg.AssetKey(["raw", "daily_bars"])],
+                due={day: due},
+                one_at_a_time=[],
+                now=ended + timedelta(hours=12),
+            )
+
+        assert asked(ended + timedelta(minutes=1)) == day, f"made before it was due, {zone}"
+        assert "complete" in str(asked(ended - timedelta(hours=1))), f"made since it was due, {zone}"
+
+
+def _state(
+    name: str, kind: InstigatorType, status: InstigatorStatus, data: Any, *, port: int = 4000
+) -> InstigatorState:
+    location = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=port, location_name="azak")
+    repository = RemoteRepositoryOrigin(location, "__repository__")
+    return InstigatorState(RemoteInstigatorOrigin(repository, name), kind, status, data)
+
+
+def test_a_renamed_schedule_or_sensor_keeps_its_state_and_its_cursor(instance: dg.DagsterInstance) -> None:
+    renamed = {"morning_after": "correct_prices", "evening": "after_hours", "old_watch": "new_watch"}
+    schedule = ScheduleInstigatorData("30 * * * *", start_timestamp=1.0, last_iteration_timestamp=2.0)
+    sensor = SensorInstigatorData(cursor="2026-11-30 07", last_run_key="a key")
+    stopped, running = InstigatorStatus.STOPPED, InstigatorStatus.RUNNING
+    before = [
+        _state("morning_after", InstigatorType.SCHEDULE, stopped, schedule),
+        _state("evening", InstigatorType.SCHEDULE, running, schedule),
+        _state("old_watch", InstigatorType.SENSOR, running, sensor),
+        _state("before_open", InstigatorType.SCHEDULE, running, schedule),
+    ]
+    for state in before:
+        instance.add_instigator_state(state)
+    # The next `azak up` of the old version: another port of the code server, so another origin of the same schedule.
+    instance.update_instigator_state(_state("evening", InstigatorType.SCHEDULE, running, schedule, port=4001))
+
+    assert move_instigator_states(instance, renamed) == ["after_hours", "correct_prices", "new_watch"]
+
+    def found(name: str, kind: InstigatorType) -> InstigatorState | None:
+        looked_for = _state(name, kind, stopped, sensor if kind is InstigatorType.SENSOR else schedule, port=4002)
+        return instance.get_instigator_state(looked_for.instigator_origin_id, looked_for.selector_id)
+
+    for old, state in zip(("morning_after", "evening", "old_watch"), before, strict=False):
+        new = found(renamed[old], state.instigator_type)
+        assert new is not None, old
+        assert (new.status, new.instigator_data) == (state.status, state.instigator_data), old
+        left = found(old, state.instigator_type)
+        assert left is None or left.status is stopped, "the daemon would look for it"
+    assert found("before_open", InstigatorType.SCHEDULE) == before[3]
+
+    # The operator changes the new one; a second start leaves that alone.
+    changed = found("after_hours", InstigatorType.SCHEDULE)
+    assert changed is not None
+    instance.update_instigator_state(changed.with_status(stopped))
+    assert move_instigator_states(instance, renamed) == []
+    again = found("after_hours", InstigatorType.SCHEDULE)
+    assert again is not None
+    assert again.status is stopped
+
+
+def test_every_new_name_is_one_that_the_definitions_have(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    names = {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
+    assert set(SCHEDULES.values()) <= names
+    assert set(JOBS.values()) <= set(repository.job_names)
+    assert not (SCHEDULES.keys() & names) | (JOBS.keys() & set(repository.job_names))
 
 
 def test_a_pool_holds_back_other_runs_until_its_step_ends(instance: dg.DagsterInstance) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
@@ -20,6 +20,7 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster_shared.serdes import serialize_value
 
 import azak_assets
+from azak_assets.defs.availability import TAG, Availability
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import Upstreams
 from azak_assets.settings import REPOSITORY
@@ -107,8 +108,8 @@ def test_keys_are_tables_and_tables_are_keys(nodes: dict[str, Any]) -> None:
     ours = {name for name, node in nodes.items() if "dbt" not in node.kinds}
     assert all(len(node.key.path) == 2 for node in nodes.values())
     assert ours <= set(SPECS) | BOOKKEEPING
-    owed = {name for name in SPECS if name.split(".")[0] in ("raw", "text", "ml")} - set(WITHOUT_ASSET)
-    assert ours == owed | BOOKKEEPING
+    needed = {name for name in SPECS if name.split(".")[0] in ("raw", "text", "ml")} - set(WITHOUT_ASSET)
+    assert ours == needed | BOOKKEEPING
     assert {name.split(".")[0] for name, node in nodes.items() if "dbt" in node.kinds} == {"staging", "marts"}
 
 
@@ -128,7 +129,17 @@ def test_an_asset_outside_the_live_world_says_sandbox(monkeypatch: pytest.Monkey
     for mode, tags in (("sandbox", {"azak/data": "sandbox"}), ("live", {})):
         monkeypatch.setenv("AZAK_MODE", mode)
         for node in definitions.build_definitions().get_repository_def().asset_graph.asset_nodes:
-            assert {name: value for name, value in node.tags.items() if name.startswith("azak/")} == tags, node.key
+            assert {name: value for name, value in node.tags.items() if name == "azak/data"} == tags, node.key
+
+
+def test_an_asset_that_asks_the_market_says_when_its_rows_are_there(nodes: dict[str, Any]) -> None:
+    """The jobs of a session select by this tag: an asset of the market without one would be in none of them."""
+    tagged = {name: node.tags[TAG] for name, node in nodes.items() if TAG in node.tags}
+    assert tagged.keys() == {name for name, node in nodes.items() if node.group_name == "market"} | {
+        "raw.product_info",
+        "raw.financial_ratios",
+    }
+    assert set(tagged.values()) == set(get_args(Availability))
 
 
 def test_python_assets_name_their_language_and_store(nodes: dict[str, Any]) -> None:

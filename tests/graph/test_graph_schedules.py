@@ -128,7 +128,7 @@ def test_a_tick_that_asks_nothing_says_why(tick: Tick, instant: str, words: list
 def test_morning_after_looks_again_at_a_session_that_has_prices(
     repository: dg.RepositoryDefinition, session: str, not_yet: str, from_then: str
 ) -> None:
-    schedule = repository.get_schedule_def("morning_after")
+    schedule = repository.get_schedule_def("correct_prices")
 
     def asked(instance: dg.DagsterInstance, instant: str) -> list[str | None]:
         context = dg.build_schedule_context(

@@ -1,4 +1,4 @@
-"""Two Sundays' jobs and the exchange's mornings: when a tick asks, what it waits for, and what makes up for a miss."""
+"""Two Sundays' jobs and the exchange's mornings: when a tick asks, what it waits for, and how it catches up."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -11,7 +11,7 @@ from dagster._core.test_utils import create_run_for_test, freeze_time
 from azak_assets import krx
 
 PRODUCTS = dg.AssetKey(["raw", "product_info"])
-WITNESS, DAILY_BARS = dg.AssetKey(["raw", "krx_daily_bars"]), dg.AssetKey(["raw", "daily_bars"])
+EXCHANGE_BARS, DAILY_BARS = dg.AssetKey(["raw", "krx_daily_bars"]), dg.AssetKey(["raw", "daily_bars"])
 
 
 def at(text: str) -> datetime:
@@ -132,9 +132,9 @@ def test_a_load_of_everything_does_not_run_in_the_daily_jobs(repository: dg.Repo
     weekly = {PRODUCTS, dg.AssetKey(["raw", "financial_ratios"])}
     assert not assets("reference") & weekly
     assert assets("products") | assets("ratios") == weekly
-    assert assets("witness") == {WITNESS}
+    assert assets("reconciliation") == {EXCHANGE_BARS}
     for job in ("after_close", "corrections", "news"):
-        assert WITNESS not in assets(job), f"{job} runs before the exchange has told"
+        assert EXCHANGE_BARS not in assets(job), f"{job} runs before the exchange publishes"
 
 
 Tick = Callable[[str], bool]
@@ -152,12 +152,12 @@ Tick = Callable[[str], bool]
 def test_the_exchange_is_asked_on_the_morning_of_the_next_session(
     clockwork: Clockwork, session: str, not_yet: str, from_then: str
 ) -> None:
-    assert not clockwork.asks("exchange_told", from_then), "there are no prices to compare with"
+    assert not clockwork.asks("reconcile_with_exchange", from_then), "there are no prices to compare with"
     clockwork.made(DAILY_BARS, f"{session} 15:45", session)
-    clockwork.made(WITNESS, f"{session} 15:46", session)  # a load of everything: not published yet
-    assert not clockwork.asks("exchange_told", not_yet)
-    request = clockwork.tick("exchange_told", from_then)
+    clockwork.made(EXCHANGE_BARS, f"{session} 15:46", session)  # a load of everything: not published yet
+    assert not clockwork.asks("reconcile_with_exchange", not_yet)
+    request = clockwork.tick("reconcile_with_exchange", from_then)
     assert isinstance(request, dg.RunRequest)
-    assert (request.partition_key, request.run_key) == (session, f"exchange_told {session}")
-    clockwork.made(WITNESS, from_then, session)
-    assert not clockwork.asks("exchange_told", from_then)
+    assert (request.partition_key, request.run_key) == (session, f"reconcile_with_exchange {session}")
+    clockwork.made(EXCHANGE_BARS, from_then, session)
+    assert not clockwork.asks("reconcile_with_exchange", from_then)

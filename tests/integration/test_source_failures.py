@@ -257,7 +257,7 @@ def test_the_asset_shows_every_upstream_and_its_checks(make, home: str) -> None:
     verdict = {one.check_name: one for one in result.get_asset_check_evaluations()}[EVERY_UPSTREAM_ANSWERS]
     assert not verdict.passed
     assert verdict.severity is dg.AssetCheckSeverity.ERROR
-    assert "Nobody asks it before " in str(verdict.description)
+    assert "No request is sent before " in str(verdict.description)
 
 
 # --- azak doctor --sources ------------------------------------------------------------------------------------------

@@ -121,27 +121,27 @@ def test_the_last_closed_session_is_the_one_before_the_tradable_one(now: datetim
 
 
 def test_windows_start_after_the_previous_session_day_and_end_with_their_own() -> None:
-    assert krx.window_of(date(2026, 11, 18)) == (kst("2026-11-18T00:00:00"), kst("2026-11-19T00:00:00"))
-    assert krx.window_of(date(2026, 11, 23)) == (kst("2026-11-21T00:00:00"), kst("2026-11-24T00:00:00"))
-    assert krx.window_of(date(2026, 9, 28)) == (kst("2026-09-24T00:00:00"), kst("2026-09-29T00:00:00"))
+    assert krx.news_window(date(2026, 11, 18)) == (kst("2026-11-18T00:00:00"), kst("2026-11-19T00:00:00"))
+    assert krx.news_window(date(2026, 11, 23)) == (kst("2026-11-21T00:00:00"), kst("2026-11-24T00:00:00"))
+    assert krx.news_window(date(2026, 9, 28)) == (kst("2026-09-24T00:00:00"), kst("2026-09-29T00:00:00"))
 
 
 def test_windows_tile_time_without_gap_or_overlap() -> None:
-    windows = [krx.window_of(one.day) for one in SESSIONS[1:]]
+    windows = [krx.news_window(one.day) for one in SESSIONS[1:]]
     assert [end for _, end in windows[:-1]] == [start for start, _ in windows[1:]]
 
 
-@given(instants.filter(lambda at: at >= krx.window_of(SESSIONS[1].day)[0]))
+@given(instants.filter(lambda at: at >= krx.news_window(SESSIONS[1].day)[0]))
 def test_an_instant_lies_in_the_window_of_its_trading_day(at: datetime) -> None:
-    start, end = krx.window_of(krx.trading_day_of(at))
+    start, end = krx.news_window(krx.trading_day_of(at))
     assert start <= at < end
 
 
 def test_a_closed_day_has_no_window_and_the_first_session_no_known_start() -> None:
     with pytest.raises(krx.NotASession, match="Chuseok"):
-        krx.window_of(date(2026, 9, 25))
+        krx.news_window(date(2026, 9, 25))
     with pytest.raises(krx.OutsideCalendar, match="the session before 2010-01-04"):
-        krx.window_of(date(2010, 1, 4))
+        krx.news_window(date(2010, 1, 4))
 
 
 # Columns.

@@ -1,39 +1,42 @@
-"""Forecasts: who forecasts, and what each said about every matched article.
+"""Forecasts: the models, and what each predicted about every matched article.
 
 Belongs here: declaring models, prompts and predictions as assets. How a forecast is made lives in `forecast`.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
 
 from azak_assets import krx
 from azak_assets.defs.markdown import bullets, literal, table
-from azak_assets.defs.reporting import loaded, span
+from azak_assets.defs.reporting import metadata_of, span
+from azak_assets.defs.tables import table_spec
 from azak_assets.defs.windows import Window, window_of
+from azak_assets.ingest.report import StepReport
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import ChatModels, Retrieval
-from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from azak_assets.forecast.predict import ForecastReport
+    import pandas as pd
 
-OWNERS = ["team:forecasts"]
+    from azak_assets.forecast.predict import ForecastReport, Origin
+    from azak_assets.text.vector_index import VectorIndex
+
+OWNER = "forecasts"
 EVERY_MODEL_ANSWERED = "every_model_answered"
 READ_BY_FORECASTS = [
-    ["text", "mentions"],
-    ["text", "article_clusters"],
-    ["raw", "daily_bars"],
-    ["raw", "adjustment_factors"],
-    ["raw", "index_bars"],
-    ["raw", "disclosures"],
-    ["ml", "faiss_index"],
-    ["ml", "models"],
-    ["ml", "prompt_versions"],
+    "text.mentions",
+    "text.article_clusters",
+    "raw.daily_bars",
+    "raw.adjustment_factors",
+    "raw.index_bars",
+    "raw.disclosures",
+    "ml.faiss_index",
+    "ml.models",
+    "ml.prompt_versions",
 ]
 """The same for both outputs: a backfill is refused where the assets of one step reach different partitions upstream."""
 
@@ -41,85 +44,61 @@ READ_BY_FORECASTS = [
 @dg.multi_asset(
     name="register_models",
     specs=[
-        dg.AssetSpec(
-            ["ml", "models"],
-            description=(
-                "Who forecasts: local baselines and chat models, with their training cut-off and prices.\n\nSource: "
-                "`azak_assets/forecast/models.yml`. A model that left the file keeps its row, since its forecasts "
-                "refer to it."
-            ),
-            kinds={"python", "postgres"},
-            owners=OWNERS,
-            code_version="1",
-            metadata={"dagster/table_name": "ml.models"},
+        table_spec(
+            "ml.models",
+            "Models that forecast: local baselines and chat models, with their training cut-off and prices.\n\nSource: "
+            "`azak_assets/forecast/models.yml`. A model that left the file keeps its row, since its forecasts refer to "
+            "it.",
+            owner=OWNER,
         ),
-        dg.AssetSpec(
-            ["ml", "prompt_versions"],
-            description="Every version of every prompt with its text and hash. Source: `azak_assets/forecast/prompts`.",
-            kinds={"python", "postgres"},
-            owners=OWNERS,
-            code_version="1",
-            metadata={"dagster/table_name": "ml.prompt_versions"},
+        table_spec(
+            "ml.prompt_versions",
+            "Every version of every prompt with its text and hash. Source: `azak_assets/forecast/prompts`.",
+            owner=OWNER,
         ),
     ],
 )
 def models(
     warehouse: dg.ResourceParam[Warehouse], chat_models: dg.ResourceParam[ChatModels]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Register what stands in the committed files."""
+    import pandas as pd  # noqa: PLC0415 - the code location loads without pandas
+
     from azak_assets.forecast.models import load_models, register_models  # noqa: PLC0415 - yaml and pydantic models
 
     described = load_models()
     models_result, prompts_result = register_models(warehouse, described)
     frame = pd.DataFrame([model.model_dump() for model in described])
     frame["configured"] = [model.is_local or model.provider in chat_models.clients for model in described]
-    yield dg.MaterializeResult(
-        asset_key=["ml", "models"],
-        metadata=loaded(
-            models_result,
-            frame,
-            instant="training_cutoff",
-            columns=["model_id", "provider", "model", "training_cutoff", "is_active", "configured"],
-        ),
-    )
+    of_models, of_prompts = StepReport(), StepReport()
+    shown = ["model_id", "provider", "model", "training_cutoff", "is_active", "configured"]
+    of_models.add_load(models_result, frame, instant="training_cutoff", columns=shown)
+    yield dg.MaterializeResult(asset_key=["ml", "models"], metadata=metadata_of(of_models))
     prompts = warehouse.read("ml.prompt_versions", columns=["prompt_version", "sha256", "observed_at"])
-    yield dg.MaterializeResult(
-        asset_key=["ml", "prompt_versions"], metadata=loaded(prompts_result, prompts, instant="observed_at")
-    )
+    of_prompts.add_load(prompts_result, prompts, instant="observed_at")
+    yield dg.MaterializeResult(asset_key=["ml", "prompt_versions"], metadata=metadata_of(of_prompts))
 
 
 @dg.multi_asset(
     name="forecast_articles",
     specs=[
-        dg.AssetSpec(
-            ["ml", "predictions"],
+        table_spec(
+            "ml.predictions",
+            "What each model predicted about each matched article: one row an article, stock, model, prompt and "
+            "origin. Append only: a forecast that exists is not asked again.\n\nEvery context is read as of the "
+            "forecast's cut-off. `origin` is `live` where the session was still open to news when the question was "
+            "asked, else `replayed`; the two are never mixed. Known defect: a chat model may have read in training "
+            "what followed; `is_contaminated`.",
+            owner=OWNER,
             deps=READ_BY_FORECASTS,
-            description=(
-                "What each model said about each matched article: one row an article, stock, model, prompt and "
-                "origin. Append "
-                "only: a forecast that exists is not asked again.\n\nEvery context is read as of the forecast's "
-                "cut-off. "
-                "`origin` is `live` where the session was still open to news when the question was asked, else "
-                "`replayed`; the "
-                "two are never mixed. Known defect: a chat model may have read in training what followed; "
-                "`is_contaminated`."
-            ),
-            kinds={"python", "postgres", "openai"},
-            owners=OWNERS,
-            code_version="1",
-            metadata={"dagster/table_name": "ml.predictions"},
+            kinds=["openai"],
         ),
-        dg.AssetSpec(
-            ["ml", "prediction_horizons"],
+        table_spec(
+            "ml.prediction_horizons",
+            "Probabilities of up, flat and down with a band, one row a forecast and horizon (1, 5, 20 sessions). "
+            "Append only.",
+            owner=OWNER,
             deps=READ_BY_FORECASTS,
-            description=(
-                "Probabilities of up, flat and down with a band, one row a forecast and horizon (1, 5, 20 sessions). "
-                "Append only."
-            ),
-            kinds={"python", "postgres"},
-            owners=OWNERS,
-            code_version="1",
-            metadata={"dagster/table_name": "ml.prediction_horizons"},
         ),
     ],
     check_specs=[
@@ -138,11 +117,11 @@ def predictions(
     warehouse: dg.ResourceParam[Warehouse],
     retrieval: dg.ResourceParam[Retrieval],
     chat_models: dg.ResourceParam[ChatModels],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Ask every active model that is configured about every matched article of the sessions."""
     # Imported here: the OpenAI client costs a second that loading the definitions must not pay.
     from azak_assets.forecast.models import load_models  # noqa: PLC0415
-    from azak_assets.forecast.predict import ForecastReport, Origin, forecast_articles  # noqa: PLC0415
+    from azak_assets.forecast.predict import forecast_articles  # noqa: PLC0415
 
     window = window_of(context)
     index = _index(warehouse, retrieval)
@@ -151,7 +130,7 @@ def predictions(
         if done == total or done % max(total // 20, 1) == 0:
             context.log.info("forecasts %s: %d of %d", window.label, done, total)
 
-    def ask(days: list, origin: Origin) -> ForecastReport:
+    def ask(days: list[date], origin: "Origin") -> "ForecastReport":
         return forecast_articles(
             warehouse,
             days=days,
@@ -167,11 +146,12 @@ def predictions(
     past, present = _by_origin(window, datetime.now(krx.KST))
     # Two runs at once would ask, and pay for, the same questions, and each would see only its own spending.
     with warehouse.exclusive("forecasts"):
-        reports = {origin: ask(days, origin) for origin, days in (("replayed", past), ("live", present)) if days}
+        by_origin: dict[Origin, list[date]] = {"replayed": past, "live": present}
+        reports = {origin: ask(days, origin) for origin, days in by_origin.items() if days}
     inserted = sum(report.inserted for report in reports.values())
     horizons_inserted = sum(report.horizons_inserted for report in reports.values())
     rejected = sum(reasons.total() for report in reports.values() for reasons in report.failed.values())
-    metadata: dict = {
+    metadata: dict[str, Any] = {
         "cost_usd": sum(report.cost_usd for report in reports.values()),
         "tokens_in": sum(report.tokens_in for report in reports.values()),
         "tokens_out": sum(report.tokens_out for report in reports.values()),
@@ -206,7 +186,7 @@ def predictions(
     )
 
 
-def _appended(rows: pd.DataFrame, inserted: int, rejected: int, *, instant: str) -> dict:
+def _appended(rows: "pd.DataFrame", inserted: int, rejected: int, *, instant: str) -> dict[str, Any]:
     """Metadata of an append-only table: all its rows of the window, those of this run among them."""
     return {
         "rows": len(rows),
@@ -221,9 +201,9 @@ def _appended(rows: pd.DataFrame, inserted: int, rejected: int, *, instant: str)
 
 
 def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckResult:
-    """Whether every configured model answered every question; a silent one is a failure that somebody must hear."""
+    """Whether every configured model answered every question; a model without an answer fails the check."""
     failed = {model: reasons for report in reports for model, reasons in report.failed.items()}
-    said = [
+    sentences = [
         f"{model}: {reasons.total()} × {literal(reasons.most_common(1)[0][0])}" for model, reasons in failed.items()
     ]
     return dg.AssetCheckResult(
@@ -232,18 +212,20 @@ def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckR
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"models that failed": len(failed)},
-        description="; ".join(said),
+        description="; ".join(sentences),
     )
 
 
-def _by_origin(window: Window, now: datetime) -> tuple[list, list]:
+def _by_origin(window: Window, now: datetime) -> tuple[list[date], list[date]]:
     """(days whose news time has passed, days still open to news)."""
-    past = [day for day in window.days if krx.window_of(day)[1] <= now]
+    past = [day for day in window.days if krx.news_window(day)[1] <= now]
     return past, [day for day in window.days if day not in past]
 
 
-def _index(warehouse: Warehouse, retrieval: Retrieval) -> VectorIndex:
+def _index(warehouse: Warehouse, retrieval: Retrieval) -> "VectorIndex":
     """The index that the manifest names; a damaged or missing file is an error that says to rebuild it."""
+    from azak_assets.text.vector_index import VectorIndex  # noqa: PLC0415 - numpy
+
     manifest = warehouse.read("ml.faiss_index", where={"embedder": retrieval.embedder.name})
     if manifest.empty:
         raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)

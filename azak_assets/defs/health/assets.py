@@ -1,36 +1,30 @@
 """How the upstreams answer, for the operator: the table that the transport writes, and the checks on it.
 
-Belongs here: showing it. Does not belong here: what a verdict says (`verdicts`), asking an upstream.
+Belongs here: showing it. Does not belong here: what a verdict says (`verdicts`), requests to an upstream.
 """
 
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from azak_assets import krx
-from azak_assets.defs.health.verdicts import ASSET, SPECS, verdicts
+from azak_assets.defs.health.verdicts import SPECS, verdicts
 from azak_assets.defs.markdown import table
 from azak_assets.defs.reporting import COUNTS, span
+from azak_assets.defs.tables import table_asset
 from azak_assets.warehouse.warehouse import Warehouse
 
 EVERY_ROW = 1000
 
 
-@dg.asset(
-    key=ASSET,
-    kinds={"python", "postgres"},
-    owners=["team:platform"],
-    code_version="1",
-    check_specs=SPECS,
-    metadata={"dagster/table_name": "ops.source_health"},
-)
-def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+@table_asset("ops.source_health", owner="platform", check_specs=SPECS, is_daily=False)
+def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult[None]:
     """How each upstream answers us: last success, last failure with its cause and what to do, calls of today.
 
-    Grain: one row an upstream that was ever asked. Source: every call of every process notes itself, so materializing
-    shows the table and asks nobody; the checks below are looked at every minute by the sensor `source_health_watch`.
+    Grain: one row an upstream that ever received a request. Source: every process records each of its calls, so
+    materializing shows the table and sends no request; the sensor `source_health_watch` looks at the checks below every
+    30 seconds.
     Known defect: a process that is killed loses the successes of its last five seconds from the count.
     """
     return dg.MaterializeResult(
@@ -40,6 +34,8 @@ def source_health(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResul
 
 def shown(warehouse: Warehouse) -> dict[str, Any]:
     """The table as metadata of a materialization."""
+    import pandas as pd  # noqa: PLC0415 - the code location loads without pandas
+
     upstreams = warehouse.source_health()
     rows = [
         {

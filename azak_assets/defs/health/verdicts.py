@@ -1,7 +1,7 @@
-"""What the health of the upstreams means: who fails, since when, why and what to do, in sentences.
+"""What the health of the upstreams means: which fails, since when, why and what to do, in sentences.
 
-Belongs here: the verdicts. Does not belong here: when they are asked for (`assets` at a materialization, `sensors`
-every minute), nor how health is noted (`warehouse.health`).
+Belongs here: the verdicts. Does not belong here: when they are wanted (`assets` at a materialization, `sensors` every
+30 seconds), nor how health is recorded (`warehouse.health`).
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SPECS = [
         EVERY_UPSTREAM_ANSWERS,
         asset=ASSET,
         description=(
-            "The newest call to every upstream was answered. Looked at every minute; the verdict names who fails, "
+            "The newest call to every upstream was answered. Looked at every 30 seconds; the verdict names what fails, "
             "since when, why and what to do."
         ),
     ),
@@ -35,7 +35,7 @@ SPECS = [
 ]
 
 LONG_FAILING = timedelta(hours=1)
-"""A failing upstream is a warning; when it has answered nobody for so long, or refuses us, an error."""
+"""A failing upstream is a warning; when it has not answered for so long, or refuses us, an error."""
 EMPTY_SESSIONS = 3
 """On so many sessions in a row a source that lives has something to say."""
 
@@ -90,10 +90,10 @@ def _answers(warehouse: Warehouse) -> Verdict:
         if not (one.streak or one.is_closed):
             continue
         since = one.failing_since or one.last_failure_at
-        closed = f" Nobody asks it before {_at(one.closed_until)}." if one.is_closed else ""
+        closed = f" No request is sent before {_at(one.closed_until)}." if one.is_closed else ""
         sentences.append(
             f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): "
-            f"{literal(one.what.rstrip('.'))}. {literal(one.advice)}. "
+            f"{literal((one.what or '').rstrip('.'))}. {literal(one.advice)}. "
             f"What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
         )
         is_long = since is not None and one.now - since >= LONG_FAILING

@@ -8,6 +8,7 @@ from datetime import datetime
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.markdown import table
 from azak_assets.defs.reporting import metadata_of
 from azak_assets.defs.tables import table_asset
@@ -26,6 +27,7 @@ UNCONFIRMED = (
 
 @table_asset(
     "raw.adjustment_factors",
+    tags=available("close"),
     owner="market-data",
     deps=["raw.daily_bars"],
     check_specs=[

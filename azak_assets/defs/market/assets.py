@@ -6,6 +6,7 @@ session runs (`intraday`). A request serves a stock for a whole range of session
 
 import dagster as dg
 
+from azak_assets.defs.availability import available
 from azak_assets.defs.coverage import coverage_spec, not_requested, with_coverage
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.reporting import metadata_of, usage
@@ -18,7 +19,12 @@ DAILY_BARS = ["raw", "daily_bars"]
 
 
 @table_asset(
-    "raw.daily_bars", owner="market-data", deps=["raw.stocks"], pool="kis", check_specs=[coverage_spec(DAILY_BARS)]
+    "raw.daily_bars",
+    owner="market-data",
+    deps=["raw.stocks"],
+    pool="kis",
+    tags=available("close"),
+    check_specs=[coverage_spec(DAILY_BARS)],
 )
 def daily_bars(
     context: dg.AssetExecutionContext,
@@ -44,7 +50,14 @@ def daily_bars(
     return with_coverage(context, DAILY_BARS, report, upstreams)
 
 
-@table_asset("raw.index_bars", owner="market-data", deps=["raw.stocks"], pool="kis", version="2")
+@table_asset(
+    "raw.index_bars",
+    owner="market-data",
+    deps=["raw.stocks"],
+    pool="kis",
+    version="2",
+    tags=available("close"),
+)
 def index_bars(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],

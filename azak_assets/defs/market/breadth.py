@@ -5,6 +5,7 @@ Belongs here: declaring `raw.index_breadth`. Does not belong here: asking for it
 
 import dagster as dg
 
+from azak_assets.defs.availability import available
 from azak_assets.defs.coverage import coverage_spec, needs_live_account, not_requested, with_coverage
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.tables import table_asset
@@ -17,7 +18,12 @@ ASSET = ["raw", "index_breadth"]
 
 
 @table_asset(
-    "raw.index_breadth", owner="market-data", deps=["raw.stocks"], pool="kis", check_specs=[coverage_spec(ASSET)]
+    "raw.index_breadth",
+    owner="market-data",
+    deps=["raw.stocks"],
+    pool="kis",
+    tags=available("close"),
+    check_specs=[coverage_spec(ASSET)],
 )
 def index_breadth(
     context: dg.AssetExecutionContext,

@@ -8,6 +8,7 @@ from datetime import datetime
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
 from azak_assets.defs.coverage import coverage_spec, not_requested, with_coverage
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.tables import table_asset
@@ -25,7 +26,12 @@ def flows_are_out(session: krx.Session) -> datetime:
 
 
 @table_asset(
-    "raw.investor_flows", owner="market-data", deps=["raw.stocks"], pool="kis", check_specs=[coverage_spec(ASSET)]
+    "raw.investor_flows",
+    owner="market-data",
+    deps=["raw.stocks"],
+    pool="kis",
+    tags=available("half_hour_after_close"),
+    check_specs=[coverage_spec(ASSET)],
 )
 def investor_flows(
     context: dg.AssetExecutionContext,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 import dagster as dg
 
 from azak_assets.defs import collectors
+from azak_assets.defs.availability import available
 from azak_assets.defs.coverage import coverage_of, coverage_spec, finding_check
 from azak_assets.defs.failures import failures_of, why_unavailable
 from azak_assets.defs.reporting import metadata_of, usage
@@ -30,7 +31,8 @@ NOT_JUDGED = Finding(passed=True, why="not asked: it is about what a running ses
 
 
 def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
-    return table_spec(".".join(key.path), description, owner="market-data", deps=["raw.stocks"])
+    tags = available("close" if key == MINUTES else "intraday")
+    return table_spec(".".join(key.path), description, owner="market-data", deps=["raw.stocks"], tags=tags)
 
 
 def _snapshots_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:

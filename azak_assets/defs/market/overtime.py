@@ -5,6 +5,7 @@ Belongs here: declaring `raw.overtime_bars`. How a service without a range of da
 
 import dagster as dg
 
+from azak_assets.defs.availability import available
 from azak_assets.defs.coverage import coverage_spec, not_requested, with_coverage
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.tables import table_asset
@@ -16,7 +17,12 @@ ASSET = ["raw", "overtime_bars"]
 
 
 @table_asset(
-    "raw.overtime_bars", owner="market-data", deps=["raw.stocks"], pool="kis", check_specs=[coverage_spec(ASSET)]
+    "raw.overtime_bars",
+    owner="market-data",
+    deps=["raw.stocks"],
+    pool="kis",
+    tags=available("evening"),
+    check_specs=[coverage_spec(ASSET)],
 )
 def overtime_bars(
     context: dg.AssetExecutionContext,

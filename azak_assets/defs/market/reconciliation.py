@@ -7,6 +7,7 @@ here: asking the exchange (`ingest.exchange`), the join (`warehouse.reconciliati
 
 import dagster as dg
 
+from azak_assets.defs.availability import available
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.markdown import table
 from azak_assets.defs.reporting import metadata_of, usage
@@ -24,7 +25,7 @@ TURNOVER_LEAST_KRW = 100_000_000
 SHOWN = 50
 
 
-@table_asset("raw.krx_daily_bars", owner="market-data", pool="krx")
+@table_asset("raw.krx_daily_bars", owner="market-data", pool="krx", tags=available("next_day"))
 def krx_daily_bars(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],

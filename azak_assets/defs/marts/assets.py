@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 
 from azak_assets.defs.markdown import TABLE_ROWS, table
@@ -92,24 +91,28 @@ def _windowed(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse:
     parse.
     """
     window = window_of(context)
-    # A run is one process and its steps follow each other, so nobody else reads these two.
+    # A run is one process and its steps follow each other, so no other step reads these two.
     os.environ["AZAK_WINDOW_START"] = window.first.day.isoformat()
     os.environ["AZAK_WINDOW_END"] = window.last.day.isoformat()
     call = dbt.cli(["build"], context=context)
     nodes = call.manifest["nodes"]
-    # Not fetch_row_counts(): it reads dbt's output in threads of its own, and a run told to stop then waits for ever.
+    # Not fetch_row_counts(): it reads dbt's output in threads of its own, and a run that is stopped then hangs.
     for event in call.stream():
         if isinstance(event, dg.Output):
-            said = _told(warehouse, nodes[event.metadata["unique_id"].value], event.metadata, window)
-            yield event.with_metadata({**event.metadata, **said})
+            described = _metadata(warehouse, nodes[event.metadata["unique_id"].value], event.metadata, window)
+            yield event.with_metadata({**event.metadata, **described})
         else:
             yield event
     # Each call leaves some 20 MB of artefacts. A failed call keeps them: its error names the folder.
     shutil.rmtree(call.target_path, ignore_errors=True)
 
 
-def _told(warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, Any], window: Window) -> dict[str, Any]:
+def _metadata(
+    warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, Any], window: Window
+) -> dict[str, Any]:
     """What an operator reads of one model: its rows in the window, what the call changed, a few of them."""
+    import pandas as pd  # noqa: PLC0415 - the code location loads without pandas
+
     relation = f"{node['schema']}.{node['name']}"
     if node["config"]["materialized"] == "view":
         return {"sample": table(warehouse.look(relation, rows=TABLE_ROWS))}

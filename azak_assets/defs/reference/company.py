@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.availability import available
+from azak_assets.defs.catchup import ASKED_AT, last_asked
 from azak_assets.defs.coverage import coverage_of, coverage_spec, needs_live_account, not_requested
 from azak_assets.defs.failures import failures_of, skip_unless_available
-from azak_assets.defs.owed import ASKED_AT, last_asked
 from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
 from azak_assets.ingest.report import StepReport
@@ -37,6 +38,7 @@ PRODUCT_INFO, FINANCIAL_RATIOS = ["raw", "product_info"], ["raw", "financial_rat
     deps=["raw.stocks"],
     pool="kis",
     is_daily=False,
+    tags=available("weekly"),
     check_specs=[coverage_spec(PRODUCT_INFO)],
 )
 def product_info(
@@ -61,6 +63,7 @@ def product_info(
     deps=["raw.stocks"],
     pool="kis",
     is_daily=False,
+    tags=available("weekly"),
     check_specs=[coverage_spec(FINANCIAL_RATIOS)],
 )
 def financial_ratios(

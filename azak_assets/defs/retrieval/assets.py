@@ -8,43 +8,35 @@ import time
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
-import pandas as pd
 
-from azak_assets.defs.reporting import loaded
+from azak_assets.defs.reporting import metadata_of
+from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import window_of
-from azak_assets.partitions import TRADING_DAYS
+from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Retrieval
-from azak_assets.text.embedders import embedding_text
-from azak_assets.text.identity import vector_id
-from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
-OWNERS = ["team:retrieval"]
 KEEP_OLD_S = 24 * 3600
 
 
-@dg.asset(
-    key=["ml", "news_embeddings"],
-    deps=[["raw", "news_articles"]],
-    partitions_def=TRADING_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"python", "postgres"},
-    owners=OWNERS,
-    code_version="1",
-    metadata={"dagster/table_name": "ml.news_embeddings"},
-)
+@table_asset("ml.news_embeddings", owner="retrieval", deps=["raw.news_articles"])
 def news_embeddings(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     retrieval: dg.ResourceParam[Retrieval],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """One unit vector an article and embedder, of its title and the start of its excerpt.
 
     An article whose content has not changed is not embedded again. Known defect: the local embedder knows letters, not
     meaning; set AZAK_EMBEDDER for KoSimCSE or OpenAI.
     """
+    # Imported here: the code location loads without pandas and numpy.
+    import pandas as pd  # noqa: PLC0415
+
+    from azak_assets.text.embedders import embedding_text  # noqa: PLC0415
+    from azak_assets.text.identity import vector_id  # noqa: PLC0415
+
     window = window_of(context)
     embedder = retrieval.embedder
     articles = warehouse.read(
@@ -61,40 +53,38 @@ def news_embeddings(
     )
     frame = articles.merge(have, on=["article_id", "content_hash"], how="left")
     new = frame["embedding"].isna()
-    texts = [embedding_text(row.title, row.excerpt) for row in frame[new].itertuples()]
+    texts = [
+        embedding_text(title, excerpt)
+        for title, excerpt in zip(frame["title"][new], frame["excerpt"][new], strict=True)
+    ]
     if texts:
         frame.loc[new, "embedding"] = pd.Series(list(embedder.embed(texts)), index=frame.index[new])
     frame = frame.assign(embedder=embedder.name, vector_id=[vector_id(a) for a in frame["article_id"]])
     frame = frame.drop(columns=["title", "excerpt"])
     # Not complete: rows of another embedder share these days, and an article never vanishes.
     result = warehouse.load("ml.news_embeddings", frame, Scope(window.days), complete=False, source=embedder.name)
-    metadata = loaded(
-        result, frame, instant="known_at", columns=["article_id", "vector_id", "embedder", "trading_day", "known_at"]
-    )
-    return dg.MaterializeResult(metadata={**metadata, "embedded now": len(texts), "dimensions": embedder.dimensions})
+    report = StepReport(notes={"embedded now": len(texts), "dimensions": embedder.dimensions})
+    shown = ["article_id", "vector_id", "embedder", "trading_day", "known_at"]
+    report.add_load(result, frame, instant="known_at", columns=shown)
+    return dg.MaterializeResult(metadata=metadata_of(report))
 
 
-@dg.asset(
-    key=["ml", "faiss_index"],
-    deps=[["ml", "news_embeddings"]],
-    partitions_def=TRADING_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"python", "faiss"},
-    owners=OWNERS,
-    code_version="1",
-    pool="index",
-    metadata={"dagster/table_name": "ml.faiss_index"},
-)
+@table_asset("ml.faiss_index", owner="retrieval", deps=["ml.news_embeddings"], pool="index", kinds=["faiss"])
 def faiss_index(
     context: dg.AssetExecutionContext,
     warehouse: dg.ResourceParam[Warehouse],
     retrieval: dg.ResourceParam[Retrieval],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The exact vector index over every embedded article, in the order they became known; this row is its manifest.
 
     The file is written whole beside the old one and then named in the manifest with its checksum, so that a reader has
     either the old index or the new one. Every partition rebuilds the whole index.
     """
+    import numpy as np  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
+    from azak_assets.text.vector_index import VectorIndex  # noqa: PLC0415
+
     name = retrieval.embedder.name
     # Two builders at once could put the older index into the manifest last.
     with warehouse.exclusive("index"):
@@ -113,13 +103,13 @@ def faiss_index(
         result = warehouse.load("ml.faiss_index", frame, scope, complete=True, source="text.vector_index")
         _remove_old(retrieval.index_folder, name, keep=saved.file_name)
     context.log.info("%d vectors in %s", saved.vectors, saved.file_name)
-    metadata = loaded(result, frame, instant="last_known_at")
+    report = StepReport(notes={"checksum": saved.checksum})
+    report.add_load(result, frame, instant="last_known_at")
     return dg.MaterializeResult(
         metadata={
-            **metadata,
+            **metadata_of(report),
             "dagster/row_count": saved.vectors,
             "file": dg.MetadataValue.path(str(retrieval.index_folder / saved.file_name)),
-            "checksum": saved.checksum,
         }
     )
 

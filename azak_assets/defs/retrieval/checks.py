@@ -3,7 +3,6 @@
 import dagster as dg
 
 from azak_assets.runtime import Retrieval
-from azak_assets.text.vector_index import DamagedIndex, VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 
 
@@ -15,6 +14,8 @@ def index_equals_embeddings(
     warehouse: dg.ResourceParam[Warehouse], retrieval: dg.ResourceParam[Retrieval]
 ) -> dg.AssetCheckResult:
     """Open the file by its manifest and compare ids."""
+    from azak_assets.text.vector_index import DamagedIndex, VectorIndex  # noqa: PLC0415 - numpy
+
     name = retrieval.embedder.name
     manifest = warehouse.read("ml.faiss_index", where={"embedder": name})
     if manifest.empty:

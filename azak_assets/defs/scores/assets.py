@@ -7,34 +7,29 @@ import dagster as dg
 
 from azak_assets.defs.markdown import table
 from azak_assets.defs.reporting import counts, span
+from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import window_of
-from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
 
 
-@dg.asset(
-    key=["ml", "model_evaluations"],
+@table_asset(
+    "ml.model_evaluations",
+    owner="forecasts",
     deps=[
-        ["ml", "predictions"],
-        ["ml", "prediction_horizons"],
-        ["raw", "daily_bars"],
-        ["raw", "adjustment_factors"],
-        ["raw", "minute_bars"],
+        "ml.predictions",
+        "ml.prediction_horizons",
+        "raw.daily_bars",
+        "raw.adjustment_factors",
+        "raw.minute_bars",
     ],
-    partitions_def=TRADING_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"python", "postgres"},
-    owners=["team:forecasts"],
-    code_version="1",
-    metadata={"dagster/table_name": "ml.model_evaluations"},
 )
 def model_evaluations(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Every forecast and horizon: pending until its session's bar exists, then matured, or censored when it never will.
 
     Grain: one row a forecast, horizon and version. A corrected price adds a version, it never replaces one.
-    Materializing a session also settles the earlier forecasts that end in it.
+    Materializing a session also scores the earlier forecasts that end in it.
     """
     from azak_assets.scoring.evaluate import evaluate  # noqa: PLC0415 - numpy-heavy, and only a run needs it
 
