@@ -28,7 +28,8 @@ import uvicorn
 
 from azak_assets import krx
 from azak_assets.cli.environment import newest_settled, ready_manifest
-from azak_assets.cli.processes import Child, free_port, stop
+from azak_assets.cli.processes import Child, stop
+from azak_assets.loopback import free_port
 from azak_assets.sandbox import SeededWorld, create_app
 from azak_assets.sandbox.worlds.world import DailyBar, Issue
 from azak_assets.settings import REPOSITORY

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from azak_assets.cli.environment import ready_manifest
-from azak_assets.cli.processes import free_port
+from azak_assets.loopback import free_port
 from azak_assets.warehouse.postgres import server
 from benchmarks.bars import Row, finish
 

@@ -105,7 +105,7 @@ def ask_sources(console: Console) -> bool:
         )
     engine = database.create_engine(url)
     try:
-        found = stamp.current(engine)
+        found = stamp.current(url)
         if found not in (None, of_world.name):
             raise stamp.WorldMismatch(str(found), of_world.name)
         upstreams = Upstreams(settings, of_world, engine)

@@ -21,6 +21,7 @@ from azak_assets.settings import Mode, Settings, described
 from azak_assets.warehouse import asof
 from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
 from azak_assets.warehouse.postgres import database, server, stamp
+from azak_assets.warehouse.postgres.address import DatabaseError
 
 FAMILY = (
     "dagster",
@@ -139,12 +140,12 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
         with engine.connect() as connection:
             version = connection.scalar(sa.text("show server_version"))
             latest = connection.scalar(sa.text("select max(trade_date) from raw.daily_bars")) if state.current else None
-        of_world = stamp.current(engine) if state.current else None
+        of_world = stamp.current(url) if state.current else None
         console.print(
             f"database: PostgreSQL {version}, world {of_world or 'none yet'}, "
             f"revision {state.current or 'none'}, newest daily bars {latest or 'none'}"
         )
-    except database.DatabaseError as error:
+    except DatabaseError as error:
         console.print(f"database: [red]{error}[/]")
         return False, None
     if state.current is None:

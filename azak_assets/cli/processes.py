@@ -1,15 +1,13 @@
 """Children of the command line: started in sessions of their own, watched, and stopped with everything they started.
 
-Belongs here: processes, the signals that end us, and ports. Does not belong here: what is started and why
+Belongs here: processes and the signals that end us. Does not belong here: what is started and why
 (`environment`, `up`).
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import fasteners
 import psutil
 
 STOP_PATIENCE_S = 12
@@ -93,35 +92,16 @@ def ignore_signals() -> None:
 
 def is_held(lock: Path) -> bool:
     """Whether another process holds this lock now."""
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    probe = fasteners.InterProcessLock(lock)
+    if not probe.acquire(blocking=False):
+        return True
+    probe.release()
     return False
 
 
 def program(name: str) -> str:
     """The path of a program installed beside this Python, so that an unactivated virtual environment works."""
     return str(Path(sys.executable).parent / name)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_port_free(port: int) -> bool:
-    """Whether nobody listens on this TCP port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @dataclass(frozen=True)
