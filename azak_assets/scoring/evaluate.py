@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.scoring import classic, proper
@@ -41,6 +40,7 @@ from azak_assets.scoring.horizons import (
     outcome_of,
     settle,
 )
+from azak_assets.warehouse import readers
 from azak_assets.warehouse.scope import LoadResult, Scope
 
 if TYPE_CHECKING:
@@ -209,12 +209,7 @@ class _Market:
     def __init__(self, warehouse: Warehouse, start: date, last: date) -> None:
         self._warehouse, self._start, self._last = warehouse, start, last
         self._history: BarHistory | None = None
-        query = sa.text(
-            "SELECT day FROM unnest(CAST(:days AS date[])) AS candidate (day)"
-            " WHERE EXISTS (SELECT FROM raw.daily_bars WHERE trade_date = day)"
-        )
-        sessions = [one.day for one in krx.sessions(start, last)]
-        self.days = set(pd.read_sql_query(query, warehouse.engine, params={"days": sessions})["day"])
+        self.days = readers.days_with_bars(warehouse.engine, [one.day for one in krx.sessions(start, last)])
 
     def sigma20(self, at: datetime) -> float:
         if self._history is None:
@@ -238,21 +233,7 @@ class _Minutes:
         pairs = asked[["stock_code", "cutoff_at"]].drop_duplicates()
         inside = pairs[[needs_minutes(at.to_pydatetime()) for at in pairs["cutoff_at"]]]
         days = [krx.tradable_session(at.to_pydatetime()).day for at in inside["cutoff_at"]]
-        query = sa.text(
-            "SELECT stock_code, trade_date, ts, open, high, low FROM raw.minute_bars"
-            " JOIN unnest(CAST(:stocks AS text[]), CAST(:days AS date[]), CAST(:opens AS timestamptz[]),"
-            " CAST(:closes AS timestamptz[])) AS asked (stock, day, open_at, close_at)"
-            " ON ts BETWEEN open_at AND close_at AND stock_code = stock AND trade_date = day WHERE volume > 0"
-        )
-        wanted = sorted(set(zip(inside["stock_code"], days, strict=True)))
-        hours = [krx.session(day) for _, day in wanted]
-        parameters = {
-            "stocks": [stock for stock, _ in wanted],
-            "days": [day for _, day in wanted],
-            "opens": [one.open_at for one in hours],
-            "closes": [one.close_at for one in hours],
-        }
-        return cls(pd.read_sql_query(query, warehouse.engine, params=parameters, parse_dates={"ts": {"utc": True}}))
+        return cls(readers.traded_minutes(warehouse.engine, set(zip(inside["stock_code"], days, strict=True))))
 
     def after(self, stock: str, at: datetime) -> MinuteEntry | None:
         """The first minute that began after the cut-off, with the extremes from there to the close."""
