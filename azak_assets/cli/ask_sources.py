@@ -94,7 +94,7 @@ def ask_sources(console: Console) -> bool:
     """Ask, and print a line for each upstream as it answers; whether all that are configured did.
 
     Raises:
-        CannotStart: the database has no tables yet. stamp.WorldMismatch, NotConfigured, Unavailable: see `resources`.
+        CannotStart: the database has no tables yet. stamp.WorldMismatch, NotConfigured, Unavailable: see `runtime`.
     """
     settings = current_settings()
     of_world = current_world(settings)

@@ -1,6 +1,6 @@
 """What every working command needs before it works: folder, sandbox, PostgreSQL, migrations, dbt manifest, environment.
 
-Belongs here: the steps that `azak up` and `azak run` share, each told to the console. Does not belong here: Dagster.
+Belongs here: the steps that `azak up` and `azak run` share, each shown on the console. Does not belong here: Dagster.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a user is told about an expected failure: one sentence that says what to do.
+"""The sentence that a user reads for an expected failure; it says what to do.
 
 Belongs here: knowing failures of others (PostgreSQL, the system, pydantic) by their home and name, and how our own
 command is typed. Importing each class here would cost `azak --help` three seconds.

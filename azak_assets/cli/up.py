@@ -27,7 +27,7 @@ UI_START_S = 120
 
 
 def up(console: Console, *, port: int, sessions: int, replay: Path | None, seed: int) -> None:
-    """Start everything, load the newest sessions that are missing, and wait until told to stop.
+    """Start everything, load the newest sessions that are missing, and wait until Ctrl-C, SIGTERM or a closed terminal.
 
     Raises:
         CannotStart: with one sentence on what to do.
@@ -148,7 +148,7 @@ def _start_dagster(
 
 
 def _end_dead_runs(ready: Prepared, console: Console) -> None:
-    """We hold the lock and have no daemon yet: whatever is in progress, but for a living `azak run`, is nobody's."""
+    """We hold the lock and have no daemon yet: every run in progress, but for those of a living `azak run`, is dead."""
     os.environ.update(ready.environment)
     import dagster as dg  # noqa: PLC0415 - three seconds, while the code server needs more
 

@@ -3,7 +3,7 @@
 Belongs here: the request, the reading of whatever comes back, what it cost, one repair of an answer that broke the
 schema, and the budget that stops spending. Does not belong here: what is asked (`context`, `prompts/`), which questions
 there are (`predict`) and where the calls are kept (`ledger`). OpenAI and OpenRouter speak the same protocol, with one
-difference: OpenRouter picks a host and must be told to pick one that honours the schema.
+difference: OpenRouter picks a host, and the request asks for a host that honours the schema.
 """
 
 from __future__ import annotations

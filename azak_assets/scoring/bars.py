@@ -72,8 +72,8 @@ def is_unexplained_jump(base: float, after: float, day: date) -> bool:
     """Whether a close of `after` on `day` is out of reach from `base`, the close before times the day's factor.
 
     The wider of the KOSPI and the KOSDAQ limit decides: their ticks differed until 2023, and a legal limit-up must
-    never look like a split. Without a row in `raw.adjustment_factors` such a move is a corporate action nobody
-    explained.
+    never look like a split. Without a row in `raw.adjustment_factors` such a move is an unexplained corporate
+    action.
     """
     if abs(after / base - 1) < _NO_LIMIT_IS_NARROWER:
         return False

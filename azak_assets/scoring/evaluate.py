@@ -178,7 +178,7 @@ def _settle_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, da
 
 
 def _window(entry: Entry, bars: Mapping[date, Bar], minute: MinuteEntry | None, cutoff_at: datetime) -> _Window:
-    """Highs and lows of the five sessions that close after entry; empty where a bar is missing: then nobody knows.
+    """Highs and lows of the five sessions that close after entry; empty where a bar is missing.
 
     In terms of the last close known at the cut-off, which is what a target and a support were named against.
     """

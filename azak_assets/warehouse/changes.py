@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from azak_assets import krx
-from azak_assets.warehouse import encode
-from azak_assets.warehouse.encode import Encoded
+from azak_assets.warehouse import copy_format, encode
+from azak_assets.warehouse.copy_format import Encoded
 from azak_assets.warehouse.frames import DIALECT, definition
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.tables import PROVENANCE, TableSpec
@@ -36,7 +36,7 @@ class Change:
         self,
         known: TableSpec,
         columns: dict[str, Encoded],
-        order: encode.Ints | None,
+        order: copy_format.Ints | None,
         scope: Scope,
         *,
         complete: bool,

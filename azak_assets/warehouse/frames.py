@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from azak_assets import krx
-from azak_assets.warehouse import encode
-from azak_assets.warehouse.encode import EPOCH_DAYS, EPOCH_US, Coded, Encoded, Fixed, FrameError
+from azak_assets.warehouse import copy_format, encode
+from azak_assets.warehouse.copy_format import EPOCH_DAYS, EPOCH_US, Coded, Encoded, Fixed
+from azak_assets.warehouse.encode import FrameError
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.tables import TableSpec
 
@@ -85,7 +86,9 @@ def _describe(known: TableSpec, frame: pd.DataFrame, position: int) -> str:
     return ", ".join(f"{name} {frame[name].iloc[position]}" for name in known.key if name in frame.columns)
 
 
-def check_rows(known: TableSpec, columns: dict[str, Encoded], frame: pd.DataFrame, scope: Scope) -> encode.Ints | None:
+def check_rows(
+    known: TableSpec, columns: dict[str, Encoded], frame: pd.DataFrame, scope: Scope
+) -> copy_format.Ints | None:
     """Refuse rows outside the scope and duplicate keys; return the order of the key, None when the frame has it."""
     if not len(frame):
         return None

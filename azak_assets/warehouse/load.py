@@ -63,7 +63,7 @@ def load_partition(
     columns = frames.encode_frame(known, frame)
     content = encode.fingerprint(columns, frames.definition(known))
     with writing(bind, known, _scope_hash(scope, complete=complete)) as writer:
-        _heard(writer, table, source, len(frame))
+        _note_arrival(writer, table, source, len(frame))
         fingerprint = f"{content} {writer.table_oid}"
         if writer.last_fingerprint == fingerprint:
             return LoadResult(0, 0, len(frame), 0, writer.observed_at, skipped_by_fingerprint=True)
@@ -88,7 +88,7 @@ def append(bind: sa.Engine | sa.Connection, table: str, frame: pd.DataFrame, *, 
     columns = frames.encode_frame(known, frame)
     scope = Scope(days=None)
     with writing(bind, known) as writer:
-        _heard(writer, table, source, len(frame))
+        _note_arrival(writer, table, source, len(frame))
         order = frames.check_rows(known, columns, frame, scope)
         change = Change(known, columns, order, scope, complete=False, writer=writer, source=source, run_id=run_id)
         return change.append()
@@ -136,8 +136,8 @@ def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def _heard(writer: Writer, table: str, source: str, rows: int) -> None:
-    """Note that a source was heard, and whether it had anything to say; only of what sources say."""
+def _note_arrival(writer: Writer, table: str, source: str, rows: int) -> None:
+    """Record when a source last delivered a table, and when it last delivered rows; for schema `raw` only."""
     if table.startswith("raw."):
         session = call_log.session_of(writer.observed_at)
         writer.execute(call_log.HEARD, source=source, table=table, at=writer.observed_at, rows=rows, session=session)

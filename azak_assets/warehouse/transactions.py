@@ -16,8 +16,8 @@ from typing import Any, Final, cast
 import psycopg
 import sqlalchemy as sa
 
-from azak_assets.warehouse import encode
-from azak_assets.warehouse.encode import Encoded
+from azak_assets.warehouse import copy_format
+from azak_assets.warehouse.copy_format import Encoded
 from azak_assets.warehouse.tables import TableSpec
 
 CLOCK_LOCK: Final = "azak.clock"
@@ -54,7 +54,7 @@ def exclusive(engine: sa.Engine, what: str) -> Iterator[None]:
 
 @contextmanager
 def if_alone(engine: sa.Engine, what: str) -> Iterator[bool]:
-    """As ``exclusive``, but never waits: gives whether nobody else does ``what``, and holds them off if so."""
+    """As ``exclusive``, but never waits: yields whether ``what`` is free, and then keeps it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         lock = {"what": f"azak.{what}"}
         alone = bool(connection.scalar(sa.text("select pg_try_advisory_lock(hashtextextended(:what, 0))"), lock))
@@ -81,7 +81,7 @@ def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str =
                 # The caller's transaction goes on, and what it writes there itself must end fingerprints again.
                 writer.execute("select set_config('azak.loading', 'off', true)")
         except psycopg.OperationalError:
-            # SQLAlchemy did not see the error: told that the connection is dead, it does not hide it behind a rollback.
+            # SQLAlchemy did not see the error: a failing rollback would hide the dead connection.
             if driver.closed:
                 connection.invalidate()
             raise
@@ -119,11 +119,13 @@ class Writer:
         # Never prepared: a plan made for yesterday's stage would be kept for today's.
         return self._cursor.execute(statement, values, prepare=False)
 
-    def copy(self, table: str, names: Sequence[str], columns: Sequence[Encoded], order: encode.Ints | None) -> None:
+    def copy(
+        self, table: str, names: Sequence[str], columns: Sequence[Encoded], order: copy_format.Ints | None
+    ) -> None:
         """Copy encoded columns into a table, rows in `order` (None: as they are)."""
         statement = f"copy {table} ({', '.join(names)}) from stdin (format binary)"
         with self._cursor.copy(statement) as stream:
-            for block in encode.copy_blocks(columns, order):
+            for block in copy_format.copy_blocks(columns, order):
                 stream.write(block)
 
     def one_row(self, statement: str, **values: Any) -> tuple[Any, ...]:

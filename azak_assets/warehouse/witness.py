@@ -54,7 +54,7 @@ from (select count(*) as bars from raw.krx_daily_bars join raw.daily_bars using 
 
 
 def compare_with_exchange(bind: sa.Engine | sa.Connection, *, share: float, least_krw: int, rows: int) -> Comparison:
-    """Compare every bar that the exchange has told us of; prices come before volumes, the newest first.
+    """Compare every daily bar that the exchange has published; prices come before volumes, the newest first.
 
     Prices differ when they are not the same, missing ones included. Volume and turnover differ by more than `share` of
     the larger number, if the turnovers are more than `least_krw` apart.
