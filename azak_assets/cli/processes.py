@@ -22,7 +22,7 @@ import fasteners
 import psutil
 
 STOP_PATIENCE_S = 12
-"""A run that is told to stop finishes its transaction first; after this long it is killed, and its transaction rolls
+"""A run that gets the signal finishes its transaction first; after this long it is killed, and its transaction rolls
 back.
 """
 
@@ -207,7 +207,7 @@ def stop(children: Sequence[Child], patience_s: float = STOP_PATIENCE_S) -> None
     with signals_held(drop=True):
         known = left()  # before the first of them dies, and with it the way to what it started elsewhere
         for child in children:
-            if child.has_ended:  # it can tell its own no more: they are told themselves
+            if child.has_ended:  # nothing of it passes the signal on to its children any more
                 tell(child.family(), signal.SIGTERM)
             else:
                 child.process.send_signal(signal.SIGINT)
@@ -245,16 +245,16 @@ def end_all(
     known: Sequence[psutil.Process] = (),
     patience_s: float = STOP_PATIENCE_S,
 ) -> None:
-    """Wait until processes that were told to stop are gone; then SIGTERM for the rest, then SIGKILL.
+    """Wait until processes that got a signal to stop are gone; then SIGTERM for the rest, then SIGKILL.
 
-    ``left`` looks anew each time: one that is told to stop may still start another.
+    ``left`` looks anew each time: a process that is about to stop may still start another.
     """
     for number, patience in ((None, patience_s), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
         members = [member for member in dict.fromkeys([*known, *left()]) if _runs(member)]
         if number is not None:
             tell(members, number)
         deadline = time.monotonic() + patience
-        # Not psutil.wait_procs: it waits for an orphan's zombie too, which stays where nobody reaps (a container).
+        # Not psutil.wait_procs: it waits for an orphan's zombie too, which stays where no process reaps (a container).
         while (members := [member for member in members if _runs(member)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         known = members
