@@ -39,7 +39,7 @@ DBT_PROJECT = REPOSITORY / "azak_dbt"
 KIND_OF_WORLD = {"live": "", "seed": " (sandbox: invented data)", "replay": " (sandbox: recorded data, replayed)"}
 
 
-def newest_settled(now: datetime) -> krx.Session:
+def newest_final_session(now: datetime) -> krx.Session:
     """The newest session whose bars are final at ``now``."""
     return krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
 

@@ -66,7 +66,7 @@ def if_alone(engine: sa.Engine, what: str) -> Iterator[bool]:
 
 
 @contextmanager
-def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str = "") -> Iterator[Writer]:
+def writing(bind: sa.Engine | sa.Connection, spec: TableSpec, scope_hash: str = "") -> Iterator[Writer]:
     """Give a `Writer` of one table; its locks last until the transaction ends."""
     with transaction(bind) as connection:
         driver = connection.connection.driver_connection
@@ -75,7 +75,7 @@ def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str =
         if driver.autocommit:
             raise ValueError("a load needs a transaction: this connection is in AUTOCOMMIT")
         try:
-            writer = Writer(driver, known, scope_hash)
+            writer = Writer(driver, spec, scope_hash)
             yield writer
             if connection is bind:
                 # The caller's transaction goes on, and what it writes there itself must end fingerprints again.
@@ -90,28 +90,28 @@ def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str =
 class Writer:
     """A transaction that holds the lock of one table: its clock, its cursor, the last fingerprint of a scope."""
 
-    def __init__(self, driver: psycopg.Connection[Any], known: TableSpec, scope_hash: str) -> None:
-        self._known = known
+    def __init__(self, driver: psycopg.Connection[Any], spec: TableSpec, scope_hash: str) -> None:
+        self._spec = spec
         self._scope_hash = scope_hash
         self._cursor = driver.cursor()
         self.execute(
             "select pg_advisory_xact_lock_shared(hashtextextended(%(clock)s, 0)),"
             " pg_advisory_xact_lock(hashtextextended(%(lock)s, 0))",
             clock=CLOCK_LOCK,
-            lock=f"azak.load:{known.name}",
+            lock=f"azak.load:{spec.name}",
         )
         # A statement of its own, so that its snapshot and its clock come after the wait for the locks.
         isolation, self.observed_at, self.table_oid, self.last_fingerprint, _ = self.one_row(
             "select current_setting('transaction_isolation'), clock_timestamp(), %(table)s::text::regclass::oid,"
             " (select fingerprint from ops.load_fingerprints where table_name = %(table)s and scope = %(scope)s),"
             " set_config('azak.loading', 'on', true)",
-            table=known.name,
+            table=spec.name,
             scope=scope_hash,
         )
         if isolation != "read committed":
             raise ValueError(
                 f"a load needs READ COMMITTED, this transaction is {isolation.upper()}: its snapshot may be older than"
-                f" the last load of {known.name}"
+                f" the last load of {spec.name}"
             )
 
     def execute(self, statement: str, **values: Any) -> psycopg.Cursor[Any]:
@@ -145,7 +145,7 @@ class Writer:
             " on conflict (table_name, scope) do update set fingerprint = excluded.fingerprint,"
             " row_count = excluded.row_count, observed_at = excluded.observed_at",
             written=has_written,
-            table=self._known.name,
+            table=self._spec.name,
             scope=self._scope_hash,
             days=None if days is None else list(days),
             fingerprint=fingerprint,
