@@ -21,7 +21,7 @@ import pandas as pd
 from azak_assets import krx
 from azak_assets.forecast.ledger import canonical_json, sha256
 from azak_assets.scoring.bars import Clock
-from azak_assets.scoring.horizons import HORIZONS, Bar, entry_of, settle
+from azak_assets.scoring.horizons import HORIZONS, Bar, entry_of, resolve
 from azak_assets.text.embedders import embedding_text
 from azak_assets.warehouse import readers
 
@@ -252,7 +252,7 @@ class ContextReader:
         by_day = {day: _bar(row) for day, row in bars.items()}
         returns: dict[str, float | None] = {}
         for horizon in HORIZONS:
-            one = settle(entry, horizon, by_day, minute=None, market_days=(), delisted_on=None)
+            one = resolve(entry, horizon, by_day, minute=None, market_days=(), delisted_on=None)
             returns[str(horizon)] = None if one.log_return is None else round(one.log_return, 5)
         return returns
 

@@ -100,7 +100,7 @@ class Spending:
                 )
             self._reserved += largest_usd
 
-    def settle(self, largest_usd: float, actual_usd: float) -> None:
+    def charge(self, largest_usd: float, actual_usd: float) -> None:
         """Replace a reservation by what the call cost."""
         with self._lock:
             self._reserved -= largest_usd
@@ -170,7 +170,7 @@ class Chat:
             call = failure.call
             raise
         finally:
-            self.spending.settle(largest, call.cost_usd or 0.0)
+            self.spending.charge(largest, call.cost_usd or 0.0)
             self.ledger.record(address, attempt, self.model.provider, self.model.model, call)
         return call, answer
 
