@@ -118,7 +118,7 @@ def ui(
     """
     from azak_assets.cli.ui import serve  # noqa: PLC0415
 
-    serve(console, workspace=workspace, host=host, port=port, read_only=read_only, read_only_port=read_only_port)
+    serve(_console(), workspace=workspace, host=host, port=port, read_only=read_only, read_only_port=read_only_port)
 
 
 @app.command()

@@ -23,7 +23,7 @@ from azak_assets.warehouse.postgres import server
 from tests.cli.test_commands import commands
 from tests.integration.conftest import Home
 
-RUN_DAGSTER = {("up",), ("run",), ("replay-payloads",)}
+RUN_DAGSTER = {("up",), ("ui",), ("run",), ("replay-payloads",)}
 WITHOUT = {
     ("env",): [],
     ("doctor",): [],
