@@ -21,7 +21,8 @@ import httpx
 import uvicorn
 
 from azak_assets import krx
-from azak_assets.cli.processes import Child, free_port, stop
+from azak_assets.cli.processes import Child, stop
+from azak_assets.loopback import free_port
 from azak_assets.ports import Token
 from azak_assets.sandbox import SeededWorld, create_app
 from azak_assets.settings import REPOSITORY, Settings

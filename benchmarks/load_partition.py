@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.ingest.round import Collected, store
 from azak_assets.sources.records import Batch, DailyBar
-from azak_assets.warehouse import encode
+from azak_assets.warehouse import copy_format, encode
 from azak_assets.warehouse.load import Scope, load_partition
 from azak_assets.warehouse.postgres import database, server
 from azak_assets.warehouse.tables import spec
@@ -103,13 +103,13 @@ def timed(work: Callable[[], Any]) -> float:
 
 def copy_stream(table: str, frame: pd.DataFrame) -> tuple[list[str], list[bytes]]:
     """All columns of `table` in the frame's order as finished COPY blocks: the raw limit pays for no encoding."""
-    columns: dict[str, encode.Encoded] = {
+    columns: dict[str, copy_format.Encoded] = {
         name: encode.encode(frame[name], spec(table).table.columns[name].type, name) for name in frame.columns
     }
     columns["source"] = encode.constant("benchmark", len(frame))
     columns["observed_at"] = columns["known_at"]
     columns["run_id"] = encode.constant(str(uuid.uuid4()), len(frame))
-    return list(columns), list(encode.copy_blocks(list(columns.values()), None))
+    return list(columns), list(copy_format.copy_blocks(list(columns.values()), None))
 
 
 class Bench:

@@ -1,4 +1,5 @@
-"""How long a start takes: the code location as a ratio to the bare import of its libraries, and a usable UI.
+"""How long a start takes: the code location as a ratio to the bare import of its libraries, a usable UI, and commands
+that only look.
 
 `python -m benchmarks.start`. The loads run in turn, A B A B …, so that a machine that slows down slows both.
 """
@@ -16,12 +17,14 @@ import time
 from pathlib import Path
 
 from azak_assets.cli.environment import ready_manifest
-from azak_assets.cli.processes import free_port
+from azak_assets.loopback import free_port
 from azak_assets.warehouse.postgres import server
 from benchmarks.bars import Row, finish
 
 PAIRS = 7
-LOAD_BAR, UI_BAR_S = 1.6, 40.0
+LOAD_BAR, UI_BAR_S, COMMAND_BAR_S = 1.6, 40.0, 0.5
+COMMANDS = (("--help",), ("env",), ("db", "status"))
+AZAK = str(Path(sys.executable).parent / "azak")
 BARE = "import dagster, dagster_dbt"
 OURS = "import azak_assets.definitions"
 
@@ -47,7 +50,7 @@ def usable_ui() -> list[Row]:
     database and parses dbt, and the second.
     """
     home = Path(tempfile.mkdtemp(prefix="azak-bench-"))
-    command = [str(Path(sys.executable).parent / "azak"), "up", "--sessions", "0", "--port", str(free_port())]
+    command = [AZAK, "up", "--sessions", "0", "--port", str(free_port())]
     taken = []
     try:
         for _ in range(2):
@@ -73,5 +76,28 @@ def usable_ui() -> list[Row]:
     ]
 
 
+def commands() -> list[Row]:
+    """CPU seconds (user and system) of commands on a migrated home whose server runs; the best of `PAIRS` counts."""
+    home = Path(tempfile.mkdtemp(prefix="azak-bench-"))
+    environment = {**os.environ, "AZAK_HOME": str(home)}
+    rows = []
+    try:
+        subprocess.run([AZAK, "db", "migrate"], env=environment, check=True, capture_output=True)
+        for command in COMMANDS:
+            taken = []
+            for _ in range(PAIRS):
+                before = os.times()
+                subprocess.run([AZAK, *command], env=environment, check=True, capture_output=True)
+                after = os.times()
+                taken.append(
+                    after.children_user - before.children_user + after.children_system - before.children_system
+                )
+            rows.append(Row(f"`azak {' '.join(command)}`, CPU", min(taken), "s", COMMAND_BAR_S, details=taken))
+    finally:
+        server.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+    return rows
+
+
 if __name__ == "__main__":
-    finish("start", [code_location(), *usable_ui()])
+    finish("start", [code_location(), *commands(), *usable_ui()])

@@ -1,6 +1,7 @@
 """The `azak` command. Each subcommand is declared here and done in a module beside.
 
-Imports stay inside the commands: `azak --help` answers at once, and Dagster alone costs seconds.
+Imports stay inside the commands: `azak --help` answers at once, and Dagster alone costs seconds. Help is plain text:
+typer's formatted help imports Markdown and a syntax highlighter, twice the rest of the command.
 """
 
 import os
@@ -8,20 +9,25 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     help="Azak: the data-asset platform for Korean equities.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
 )
-db = typer.Typer(help="The database: migrate, look, roll back, address, stop, its documents.", no_args_is_help=True)
+db = typer.Typer(
+    help="The database: migrate, look, roll back, address, stop, its documents.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(db, name="db")
 
 Replay = Annotated[
@@ -35,8 +41,15 @@ Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 
 WIDTH_OF_LOGS = 140
 BROKEN_PIPE = 128 + 13
-console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_LOGS)
-errors = Console(stderr=True, highlight=False)
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    """Standard output, or the error stream, for people."""
+    from rich.console import Console  # noqa: PLC0415 - `azak --help` prints without
+
+    if stderr:
+        return Console(stderr=True, highlight=False)
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_LOGS)
 
 
 def main() -> None:
@@ -48,12 +61,15 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except Exception as error:
+        from rich.markup import escape  # noqa: PLC0415
+
         from azak_assets.cli.failures import as_typed, sentences  # noqa: PLC0415
 
-        said = sentences(error)
-        if not said:
+        lines = sentences(error)
+        if not lines:
             raise
-        for sentence in said:
+        errors = _console(stderr=True)
+        for sentence in lines:
             errors.print(f"[red]✗[/] {escape(as_typed(sentence))}", soft_wrap=True)
         sys.exit(getattr(error, "exit_code", 1))
 
@@ -73,7 +89,7 @@ def up(
     """
     from azak_assets.cli.up import up as start  # noqa: PLC0415
 
-    start(console, port=port, sessions=sessions, replay=replay, seed=seed)
+    start(_console(), port=port, sessions=sessions, replay=replay, seed=seed)
 
 
 @app.command()
@@ -102,7 +118,7 @@ def ui(
     """
     from azak_assets.cli.ui import serve  # noqa: PLC0415
 
-    serve(console, workspace=workspace, host=host, port=port, read_only=read_only, read_only_port=read_only_port)
+    serve(_console(), workspace=workspace, host=host, port=port, read_only=read_only, read_only_port=read_only_port)
 
 
 @app.command()
@@ -118,7 +134,7 @@ def run(
     """
     from azak_assets.cli.run import run as materialize  # noqa: PLC0415
 
-    if not materialize(console, first=first.date(), last=last.date(), replay=replay, seed=seed):
+    if not materialize(_console(), first=first.date(), last=last.date(), replay=replay, seed=seed):
         raise typer.Exit(1)
 
 
@@ -169,7 +185,7 @@ def env() -> None:
 
     settings = Settings()
     settings.azak_home.mkdir(parents=True, exist_ok=True)
-    variables = environment(settings, ready_databases(settings, errors))
+    variables = environment(settings, ready_databases(settings, _console(stderr=True)))
     for name, value in sorted(variables.items()):
         print(f"export {name}={shlex.quote(value)}")  # noqa: T201 - for the shell, not for people
 
@@ -187,12 +203,12 @@ def doctor(
     if sources:
         from azak_assets.cli.ask_sources import ask_sources  # noqa: PLC0415
 
-        if not ask_sources(console):
+        if not ask_sources(_console()):
             raise typer.Exit(1)
         return
     from azak_assets.cli.doctor import examine  # noqa: PLC0415
 
-    if not examine(console):
+    if not examine(_console()):
         raise typer.Exit(1)
 
 
@@ -207,7 +223,7 @@ def replay_payloads(
     """
     from azak_assets.cli.replay_payloads import replay_payloads as again  # noqa: PLC0415
 
-    if not again(console, first=first.date(), last=last.date()):
+    if not again(_console(), first=first.date(), last=last.date()):
         raise typer.Exit(1)
 
 
@@ -223,7 +239,7 @@ def predict(
     """
     from azak_assets.cli.predict import predict as ask  # noqa: PLC0415
 
-    ask(console, code, replay=replay, seed=seed)
+    ask(_console(), code, replay=replay, seed=seed)
 
 
 def _url() -> str:
@@ -242,23 +258,22 @@ def migrate() -> None:
     from azak_assets.cli.environment import ready_databases  # noqa: PLC0415
     from azak_assets.settings import Settings  # noqa: PLC0415
 
-    ready_databases(Settings(), console)
+    ready_databases(Settings(), _console())
 
 
 @db.command()
 def status() -> None:
     """Show the server, the world, the current migration and the pending ones. Example: `azak db status`."""
     from azak_assets.warehouse.postgres import database, stamp  # noqa: PLC0415
+    from azak_assets.warehouse.postgres.address import parse_url  # noqa: PLC0415
 
-    url = _url()
+    url, console = _url(), _console()
     state = database.status(url)
-    engine = database.create_engine(url)
-    console.print(f"server     {engine.url.render_as_string()}", soft_wrap=True)
-    console.print(f"world      {(stamp.current(engine) if state.current else None) or 'none yet'}")
+    console.print(f"server     {parse_url(url).render_as_string()}", soft_wrap=True)
+    console.print(f"world      {(stamp.current(url) if state.current else None) or 'none yet'}")
     console.print(f"revision   {state.current or 'never migrated'} (newest {state.head})")
     for pending in state.pending:
         console.print(f"pending    {pending}")
-    engine.dispose()
 
 
 @db.command()
@@ -283,7 +298,9 @@ def rollback(
         raise CannotStart(
             f"Cannot go from {at} back to {revision} ({error}): `azak db status` says where it is."
         ) from error
-    console.print(f"[green]✓[/] at {database.current(url) or 'the beginning: nothing of Azak is left in the database'}")
+    _console().print(
+        f"[green]✓[/] at {database.current(url) or 'the beginning: nothing of Azak is left in the database'}"
+    )
 
 
 @db.command()
@@ -299,7 +316,7 @@ def stop() -> None:
     from azak_assets.warehouse.postgres import server  # noqa: PLC0415
 
     home = Settings().azak_home
-    console.print("[green]✓[/] stopped" if server.stop(home) else f"no server of {home} was running")
+    _console().print("[green]✓[/] stopped" if server.stop(home) else f"no server of {home} was running")
 
 
 @db.command()
@@ -307,4 +324,4 @@ def docs() -> None:
     """Write docs/erd.md and docs/dictionary.md from the catalogue of a new, empty database. Example: `azak db docs`."""
     from azak_assets.cli.documents import write  # noqa: PLC0415
 
-    write(console)
+    write(_console())

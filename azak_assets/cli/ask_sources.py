@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from azak_assets import krx
-from azak_assets.cli.environment import CannotStart, newest_settled
+from azak_assets.cli.environment import CannotStart, newest_final_session
 from azak_assets.runtime import Upstreams, current_settings, current_world, database_url
 from azak_assets.settings import Settings
 from azak_assets.sources.failures import NotConfigured, SourceFailure
@@ -34,7 +34,7 @@ class Question:
 
 
 def _kis(upstreams: Upstreams) -> str:
-    newest = newest_settled(upstreams.now()).day
+    newest = newest_final_session(upstreams.now()).day
     day = min(newest, upstreams.world.last_day or newest)  # recorded data end before today
     (bar,) = upstreams.kis.index_bars("0001", day, day).records
     return f"the token is good; KOSPI closed at {bar.close:,.2f} on {bar.trade_date}"
@@ -56,7 +56,7 @@ def _naver(upstreams: Upstreams) -> str:
 
 def _krx(upstreams: Upstreams) -> str:
     # A session whose numbers must be out, whatever the hour.
-    day = krx.shift(newest_settled(upstreams.now()).day, -2).day
+    day = krx.shift(newest_final_session(upstreams.now()).day, -2).day
     bars = upstreams.krx_openapi.daily_bars("KONEX", day).records
     return f"the key is good; {len(bars)} issues of KONEX on {day}"
 
@@ -94,7 +94,7 @@ def ask_sources(console: Console) -> bool:
     """Ask, and print a line for each upstream as it answers; whether all that are configured did.
 
     Raises:
-        CannotStart: the database has no tables yet. stamp.WorldMismatch, NotConfigured, Unavailable: see `resources`.
+        CannotStart: the database has no tables yet. stamp.WorldMismatch, NotConfigured, Unavailable: see `runtime`.
     """
     settings = current_settings()
     of_world = current_world(settings)
@@ -105,7 +105,7 @@ def ask_sources(console: Console) -> bool:
         )
     engine = database.create_engine(url)
     try:
-        found = stamp.current(engine)
+        found = stamp.current(url)
         if found not in (None, of_world.name):
             raise stamp.WorldMismatch(str(found), of_world.name)
         upstreams = Upstreams(settings, of_world, engine)

@@ -21,6 +21,7 @@ from azak_assets.settings import Mode, Settings, described
 from azak_assets.warehouse import asof
 from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
 from azak_assets.warehouse.postgres import database, server, stamp
+from azak_assets.warehouse.postgres.address import DatabaseError
 
 FAMILY = (
     "dagster",
@@ -139,12 +140,12 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
         with engine.connect() as connection:
             version = connection.scalar(sa.text("show server_version"))
             latest = connection.scalar(sa.text("select max(trade_date) from raw.daily_bars")) if state.current else None
-        of_world = stamp.current(engine) if state.current else None
+        of_world = stamp.current(url) if state.current else None
         console.print(
             f"database: PostgreSQL {version}, world {of_world or 'none yet'}, "
             f"revision {state.current or 'none'}, newest daily bars {latest or 'none'}"
         )
-    except database.DatabaseError as error:
+    except DatabaseError as error:
         console.print(f"database: [red]{error}[/]")
         return False, None
     if state.current is None:
@@ -164,7 +165,7 @@ class Testimony:
 def observed_trading(engine: sa.Engine) -> Testimony:
     """Days with daily bars, and sessions without any between two that have some.
 
-    A wider hole is a backfill that nobody has made yet and says nothing about the calendar.
+    A wider hole is a backfill that is still to be made and says nothing about the calendar.
     """
     days = frozenset(asof.count_by_day(engine, "raw.daily_bars")["day"])
     if not days:
@@ -180,9 +181,9 @@ def observed_trading(engine: sa.Engine) -> Testimony:
 
 def broker(engine: sa.Engine) -> Testimony:
     """What the broker's holiday service said of the days it was asked about."""
-    told = asof.read(engine, "raw.broker_calendar", columns=["day", "is_open"])
-    is_open = told["is_open"].astype(bool)
-    return Testimony(frozenset(told.loc[is_open, "day"]), frozenset(told.loc[~is_open, "day"]))
+    answers = asof.read(engine, "raw.broker_calendar", columns=["day", "is_open"])
+    is_open = answers["is_open"].astype(bool)
+    return Testimony(frozenset(answers.loc[is_open, "day"]), frozenset(answers.loc[~is_open, "day"]))
 
 
 WITNESSES: dict[str, Callable[[sa.Engine], Testimony]] = {"observed trading": observed_trading, "broker": broker}
@@ -205,10 +206,10 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
             "open on days that the calendar has closed": sorted(filter(_is_closed, testimony.open)),
             "closed on days that the calendar has open": sorted(filter(krx.is_session, testimony.closed)),
         }
-        told = [f"{what}: {', '.join(map(str, days))}" for what, days in disagreements.items() if days]
-        if told:
+        found = [f"{what}: {', '.join(map(str, days))}" for what, days in disagreements.items() if days]
+        if found:
             console.print(
-                f"  {name} [red]disagrees[/]: {'; '.join(told)}. Load the session again, or correct "
+                f"  {name} [red]disagrees[/]: {'; '.join(found)}. Load the session again, or correct "
                 "azak_assets/krx/data with a source.",
                 soft_wrap=True,
             )
@@ -235,24 +236,24 @@ def _quota(console: Console, settings: Settings, engine: sa.Engine | None) -> No
     """How many stocks can be followed by the minute, beside how many there are in tiers 1 and 2."""
     rate = settings.kis_rate
     minutes, with_marks = stocks_that_fit(rate), stocks_that_fit(rate, MINUTE_CALLS + MARK_CALLS)
-    told = (
+    capacity = (
         f"KIS quota: {rate:.3g} calls a second, {1 - BACKFILL_SHARE:.0%} of them live beside a backfill: a minute has "
         f"room for the minute bars of {minutes} stocks, or of {with_marks} with quotes and books every five minutes"
     )
     if engine is None:
-        console.print(told, soft_wrap=True)
+        console.print(capacity, soft_wrap=True)
         return
     followed = len(asof.read(engine, "raw.stocks", columns=["stock_code"], where={"tier": [1, 2], "is_active": True}))
-    told += f"; tiers 1 and 2 have {followed}"
+    capacity += f"; tiers 1 and 2 have {followed}"
     if followed > with_marks:
         minute, mark = (
             followed * calls / (60 * rate * (1 - BACKFILL_SHARE)) for calls in (MINUTE_CALLS, 5 * MARK_CALLS)
         )
-        told += (
+        capacity += (
             f" [yellow]— a round of minutes takes {minute:.1f} minutes (no bar is lost below 30), one of quotes and "
             f"books {mark:.1f}; what does not fit into five is left out, the lower tier first[/]"
         )
-    console.print(told, soft_wrap=True)
+    console.print(capacity, soft_wrap=True)
 
 
 def _is_closed(day: date) -> bool:

@@ -1,9 +1,8 @@
 """What every working command needs before it works: folder, sandbox, PostgreSQL, migrations, dbt manifest, environment.
 
-Belongs here: the steps that `azak up` and `azak run` share, each told to the console. Does not belong here: Dagster.
+Belongs here: the steps that `azak up` and `azak run` share, each shown on the console. Does not belong here: Dagster.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -15,17 +14,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
-import sqlalchemy as sa
-from rich.console import Console
+import fasteners
 
 from azak_assets import krx
-from azak_assets.cli.processes import Child, free_port, program, stop
-from azak_assets.runtime import World, current_world
+from azak_assets.cli.processes import Child, program, stop
+from azak_assets.loopback import free_port
 from azak_assets.settings import REPOSITORY, Mode, Settings
 from azak_assets.universe import FIRST_TRADING_DAY
 from azak_assets.warehouse.postgres import database, server, stamp
+from azak_assets.warehouse.postgres.address import parse_url
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from azak_assets.runtime import World
 
 SANDBOX_START_S = 60
 DEFAULT_SEED = 1
@@ -35,7 +39,7 @@ DBT_PROJECT = REPOSITORY / "azak_dbt"
 KIND_OF_WORLD = {"live": "", "seed": " (sandbox: invented data)", "replay": " (sandbox: recorded data, replayed)"}
 
 
-def newest_settled(now: datetime) -> krx.Session:
+def newest_final_session(now: datetime) -> krx.Session:
     """The newest session whose bars are final at ``now``."""
     return krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
 
@@ -46,7 +50,7 @@ brings 100 sessions of a stock, so they cost nothing."""
 PRICE_HISTORY = (("raw", "daily_bars"), ("raw", "index_bars"))
 
 
-def history_of(first: date, world: World) -> list[date]:
+def history_of(first: date, world: "World") -> list[date]:
     """The sessions whose prices belong behind ``first``, as far as the world and Azak's calendar go back."""
     oldest = max(FIRST_TRADING_DAY, world.first_day or FIRST_TRADING_DAY)
     return [s.day for s in krx.sessions(krx.shift(first, -HISTORY_SESSIONS).day, first) if oldest <= s.day < first]
@@ -61,19 +65,21 @@ class Prepared:
     """A world that is ready to work in: its settings, its databases and the environment for child processes."""
 
     settings: Settings
-    world: World
+    world: "World"
     databases: database.Databases
     environment: dict[str, str]
     children: list[Child]
 
 
 @contextmanager
-def prepared(console: Console, *, replay: Path | None = None, seed: int = DEFAULT_SEED) -> Iterator[Prepared]:
+def prepared(console: "Console", *, replay: Path | None = None, seed: int = DEFAULT_SEED) -> Iterator[Prepared]:
     """Make the world ready, tell the console each step, and stop the sandbox afterwards if it was started here.
 
     Raises:
         CannotStart, server.ServerError, database.DatabaseError, stamp.WorldMismatch: with one sentence on what to do.
     """
+    from azak_assets.runtime import current_world  # noqa: PLC0415 - loads NumPy and HTTP, which `azak env` does not need
+
     settings = Settings()
     (settings.azak_home / "logs").mkdir(parents=True, exist_ok=True)
     if replay is not None and settings.mode is Mode.LIVE:
@@ -113,6 +119,8 @@ def start_sandbox(settings: Settings, children: list[Child], *, replay: Path | N
     Raises:
         CannotStart: it ended or did not answer; the message holds its last words.
     """
+    import httpx  # noqa: PLC0415 - 0.2 s
+
     port = free_port()
     command = [program("azak"), "sandbox", "--port", str(port), "--seed", str(seed), "--until-input-closes"]
     if replay is not None:
@@ -134,7 +142,7 @@ def start_sandbox(settings: Settings, children: list[Child], *, replay: Path | N
     raise CannotStart(f"The sandbox did not answer at {url} within {SANDBOX_START_S} s; its log is {log}.")
 
 
-def ready_databases(settings: Settings, console: Console) -> database.Databases:
+def ready_databases(settings: Settings, console: "Console") -> database.Databases:
     """Both databases exist, answer and are migrated."""
     own = settings.azak_database_url.get_secret_value() if settings.azak_database_url else None
     databases = database.ensure_databases(settings.azak_home, own)
@@ -166,12 +174,11 @@ def ready_manifest(variables: Mapping[str, str] | None = None) -> str:
     variables = variables or {}
     target = Path(variables.get("DBT_TARGET_PATH", DBT_PROJECT / "target"))
     target.mkdir(parents=True, exist_ok=True)
-    stamp = target / "manifest.sha256"
-    with (target / "parse.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    parsed_for = target / "manifest.sha256"
+    with fasteners.InterProcessLock(target / "parse.lock"):
         digest = _parse_digest(variables)
         kept = [target / name for name in ("partial_parse.msgpack", "manifest.json")]
-        if all(file.is_file() for file in kept) and stamp.is_file() and stamp.read_text() == digest:
+        if all(file.is_file() for file in kept) and parsed_for.is_file() and parsed_for.read_text() == digest:
             return "up to date"
         with tempfile.TemporaryDirectory(dir=target) as fresh:
             place = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", fresh)
@@ -186,7 +193,7 @@ def ready_manifest(variables: Mapping[str, str] | None = None) -> str:
                 raise CannotStart(f"dbt cannot parse azak_dbt:\n{parsed.stdout}{parsed.stderr}")
             for file in kept:
                 (Path(fresh) / file.name).replace(file)
-        stamp.write_text(digest)
+        parsed_for.write_text(digest)
     return "parsed"
 
 
@@ -205,18 +212,19 @@ def environment(settings: Settings, databases: database.Databases) -> dict[str, 
     """The variables that Dagster and dbt read in child processes, and in a plain `dagster dev`."""
     folder = settings.azak_home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    url = sa.make_url(databases.azak)
+    address = parse_url(databases.azak)
+    host, port = address.server
     variables = {
         "AZAK_HOME": str(settings.azak_home),
         "AZAK_MODE": settings.mode.value,
         "AZAK_DAGSTER_DATABASE_URL": databases.dagster,
         "AZAK_DAGSTER_DIR": str(folder),
         "DAGSTER_HOME": str(REPOSITORY),
-        "AZAK_DBT_HOST": url.host or str(url.query["host"]),
-        "AZAK_DBT_PORT": str(url.port or url.query.get("port", 5432)),
-        "AZAK_DBT_USER": url.username or "postgres",
-        "AZAK_DBT_PASSWORD": url.password or "",
-        "AZAK_DBT_DATABASE": str(url.database),
+        "AZAK_DBT_HOST": host,
+        "AZAK_DBT_PORT": str(port),
+        "AZAK_DBT_USER": address.username or "postgres",
+        "AZAK_DBT_PASSWORD": address.password or "",
+        "AZAK_DBT_DATABASE": address.database,
         # A folder a home: dbt's parse cache holds for one database, and two homes may work at once.
         "DBT_TARGET_PATH": str(settings.azak_home / "dbt"),
         "PATH": f"{Path(program('dbt')).parent}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -1,4 +1,4 @@
-"""What a user is told about an expected failure: one sentence that says what to do.
+"""The sentence that a user reads for an expected failure; it says what to do.
 
 Belongs here: knowing failures of others (PostgreSQL, the system, pydantic) by their home and name, and how our own
 command is typed. Importing each class here would cost `azak --help` three seconds.
@@ -70,13 +70,10 @@ def disk_is_full(said: str) -> str:
     reason = next((line for line in lines if says_disk_is_full(line)), lines[0]).rstrip(".")
     after = "and run the same command again: the transaction that failed left nothing behind."
     if settings.azak_database_url is not None:
-        from azak_assets.warehouse.postgres.database import parse_url  # noqa: PLC0415 - loads SQLAlchemy
+        from azak_assets.warehouse.postgres.address import parse_url  # noqa: PLC0415 - only where it is needed
 
-        url = parse_url(settings.azak_database_url.get_secret_value())
-        return (
-            f"The disk of {url.host or 'localhost'} is full, PostgreSQL could not write ({reason}): free some space "
-            f"there {after}"
-        )
+        host, _ = parse_url(settings.azak_database_url.get_secret_value()).server
+        return f"The disk of {host} is full, PostgreSQL could not write ({reason}): free some space there {after}"
     return (
         f"The disk of {settings.azak_home} is full, PostgreSQL could not write ({reason}; "
         f"{_space(settings.azak_home)}): free some space, docs/operations.md says under Retention what may go, {after}"

@@ -1,15 +1,13 @@
 """Children of the command line: started in sessions of their own, watched, and stopped with everything they started.
 
-Belongs here: processes, the signals that end us, and ports. Does not belong here: what is started and why
+Belongs here: processes and the signals that end us. Does not belong here: what is started and why
 (`environment`, `up`).
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import fasteners
 import psutil
 
 STOP_PATIENCE_S = 12
-"""A run that is told to stop finishes its transaction first; after this long it is killed, and its transaction rolls
+"""A run that gets the signal finishes its transaction first; after this long it is killed, and its transaction rolls
 back.
 """
 
@@ -93,35 +92,16 @@ def ignore_signals() -> None:
 
 def is_held(lock: Path) -> bool:
     """Whether another process holds this lock now."""
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    probe = fasteners.InterProcessLock(lock)
+    if not probe.acquire(blocking=False):
+        return True
+    probe.release()
     return False
 
 
 def program(name: str) -> str:
     """The path of a program installed beside this Python, so that an unactivated virtual environment works."""
     return str(Path(sys.executable).parent / name)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_port_free(port: int) -> bool:
-    """Whether nobody listens on this TCP port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -227,7 +207,7 @@ def stop(children: Sequence[Child], patience_s: float = STOP_PATIENCE_S) -> None
     with signals_held(drop=True):
         known = left()  # before the first of them dies, and with it the way to what it started elsewhere
         for child in children:
-            if child.has_ended:  # it can tell its own no more: they are told themselves
+            if child.has_ended:  # nothing of it passes the signal on to its children any more
                 tell(child.family(), signal.SIGTERM)
             else:
                 child.process.send_signal(signal.SIGINT)
@@ -265,16 +245,16 @@ def end_all(
     known: Sequence[psutil.Process] = (),
     patience_s: float = STOP_PATIENCE_S,
 ) -> None:
-    """Wait until processes that were told to stop are gone; then SIGTERM for the rest, then SIGKILL.
+    """Wait until processes that got a signal to stop are gone; then SIGTERM for the rest, then SIGKILL.
 
-    ``left`` looks anew each time: one that is told to stop may still start another.
+    ``left`` looks anew each time: a process that is about to stop may still start another.
     """
     for number, patience in ((None, patience_s), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
         members = [member for member in dict.fromkeys([*known, *left()]) if _runs(member)]
         if number is not None:
             tell(members, number)
         deadline = time.monotonic() + patience
-        # Not psutil.wait_procs: it waits for an orphan's zombie too, which stays where nobody reaps (a container).
+        # Not psutil.wait_procs: it waits for an orphan's zombie too, which stays where no process reaps (a container).
         while (members := [member for member in members if _runs(member)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         known = members

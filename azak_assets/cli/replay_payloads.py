@@ -121,7 +121,7 @@ def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) ->
     Raises:
         CannotStart, stamp.WorldMismatch: as `replay_payloads`.
     """
-    of_world = _world(settings, stamp.current(engine))
+    of_world = _world(settings, stamp.current(engine.url.render_as_string(hide_password=False)))
     folder = recordings.folder_of(settings.azak_home, of_world)
     runs = recordings.runs(folder, first, last)
     if not runs:

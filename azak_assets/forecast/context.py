@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.forecast.ledger import canonical_json, sha256
 from azak_assets.scoring.bars import Clock
-from azak_assets.scoring.horizons import HORIZONS, Bar, entry_of, settle
+from azak_assets.scoring.horizons import HORIZONS, Bar, entry_of, resolve
 from azak_assets.text.embedders import embedding_text
+from azak_assets.warehouse import readers
 
 if TYPE_CHECKING:
     from azak_assets.text.embedders import Embedder
@@ -196,9 +196,7 @@ class ContextReader:
 
     def _ever_corrected(self, embedder: str) -> list[int]:
         """Vector ids of articles embedded more than once: the index knows their newest version only."""
-        query = sa.text("SELECT DISTINCT vector_id FROM ml.news_embeddings_history WHERE embedder = :embedder")
-        rows = pd.read_sql_query(query, self._warehouse.engine, params={"embedder": embedder})
-        return [int(one) for one in rows["vector_id"]]
+        return readers.reembedded_vector_ids(self._warehouse.engine, embedder)
 
     def _with_returns(self, nearest: pd.DataFrame, copies: set[str], at: datetime) -> list[tuple[str, dict[str, Any]]]:
         """The first five that are no copies, name a stock, and whose one-session return was known."""
@@ -254,7 +252,7 @@ class ContextReader:
         by_day = {day: _bar(row) for day, row in bars.items()}
         returns: dict[str, float | None] = {}
         for horizon in HORIZONS:
-            one = settle(entry, horizon, by_day, minute=None, market_days=(), delisted_on=None)
+            one = resolve(entry, horizon, by_day, minute=None, market_days=(), delisted_on=None)
             returns[str(horizon)] = None if one.log_return is None else round(one.log_return, 5)
         return returns
 

@@ -11,13 +11,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import sqlalchemy as sa
 
-from azak_assets import krx
+from azak_assets.warehouse import readers
 from azak_assets.warehouse.encode import storable
 
 if TYPE_CHECKING:
@@ -93,12 +92,7 @@ class Ledger:
 
     def spent_on(self, day: date) -> float:
         """USD spent on calls recorded on a KST date."""
-        start = datetime.combine(day, time.min, krx.KST).astimezone(UTC)
-        query = sa.text(
-            "SELECT cost_usd FROM ml.llm_calls WHERE observed_at >= :start AND observed_at < :end AND cost_usd > 0"
-        )
-        span = {"start": start, "end": start + timedelta(days=1)}
-        return float(pd.read_sql_query(query, self._warehouse.engine, params=span)["cost_usd"].sum())
+        return readers.llm_cost_usd(self._warehouse.engine, day)
 
 
 def _all_storable(value: Any) -> Any:

@@ -3,7 +3,7 @@
 Belongs here: the request, the reading of whatever comes back, what it cost, one repair of an answer that broke the
 schema, and the budget that stops spending. Does not belong here: what is asked (`context`, `prompts/`), which questions
 there are (`predict`) and where the calls are kept (`ledger`). OpenAI and OpenRouter speak the same protocol, with one
-difference: OpenRouter picks a host and must be told to pick one that honours the schema.
+difference: OpenRouter picks a host, and the request asks for a host that honours the schema.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Spending:
                 )
             self._reserved += largest_usd
 
-    def settle(self, largest_usd: float, actual_usd: float) -> None:
+    def charge(self, largest_usd: float, actual_usd: float) -> None:
         """Replace a reservation by what the call cost."""
         with self._lock:
             self._reserved -= largest_usd
@@ -170,7 +170,7 @@ class Chat:
             call = failure.call
             raise
         finally:
-            self.spending.settle(largest, call.cost_usd or 0.0)
+            self.spending.charge(largest, call.cost_usd or 0.0)
             self.ledger.record(address, attempt, self.model.provider, self.model.model, call)
         return call, answer
 

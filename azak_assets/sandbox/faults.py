@@ -108,9 +108,9 @@ def read_plan(file: Path) -> list[Fault]:
         number, *names = first["loc"]
         where = f"fault {int(number) + 1}" + (f", {'.'.join(map(str, names))}" if names else "")
         value = "" if isinstance(first["input"], Mapping) else f" (found {first['input']!r})"
-        told = first["msg"].removeprefix("Value error, ")
+        problem = first["msg"].removeprefix("Value error, ")
         fields = ", ".join(info.alias or name for name, info in Fault.model_fields.items())
-        raise PlanError(f"{file}: {where}: {told}{value}. A fault has the fields {fields}.") from None
+        raise PlanError(f"{file}: {where}: {problem}{value}. A fault has the fields {fields}.") from None
 
 
 class Faults:
@@ -140,7 +140,7 @@ class Faults:
         with self._lock:
             self._orders.append(fault)
             self._met.append(0)
-        return JSONResponse({"ordered": _told(fault)})
+        return JSONResponse({"ordered": _described(fault)})
 
     async def tell(self, _: Request) -> Response:
         """`GET /sandbox/faults`: every order, how often it was met, and whether it still may be."""
@@ -148,7 +148,7 @@ class Faults:
             seconds = self._tick() - self._began
             return JSONResponse(
                 [
-                    {**_told(fault), "met": met, "is_open": fault.is_open(met, seconds)}
+                    {**_described(fault), "met": met, "is_open": fault.is_open(met, seconds)}
                     for fault, met in zip(self._orders, self._met, strict=True)
                 ]
             )
@@ -165,7 +165,7 @@ class Faults:
         return None
 
 
-def _told(fault: Fault) -> dict[str, Any]:
+def _described(fault: Fault) -> dict[str, Any]:
     return fault.model_dump(by_alias=True, exclude_none=True)
 
 

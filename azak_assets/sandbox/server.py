@@ -36,7 +36,7 @@ from azak_assets.sandbox.wire import (
 from azak_assets.sandbox.wire.limits import Limits, PerDay, PerPeriod, PerSecond
 from azak_assets.sandbox.worlds.recorded import ReplayWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
-from azak_assets.sandbox.worlds.world import World
+from azak_assets.sandbox.worlds.world import UpstreamData
 
 LIMITS = Limits()
 
@@ -45,13 +45,13 @@ def _wall_clock() -> datetime:
     return datetime.now(krx.KST)
 
 
-def open_world(replay: Path | None, seed: int) -> World:
+def open_world(replay: Path | None, seed: int) -> UpstreamData:
     """The recorded world of a folder, or the seeded one. Raises ReplayError for a folder that cannot be served."""
     return SeededWorld(seed) if replay is None else ReplayWorld(replay)
 
 
 def create_app(
-    world: World,
+    world: UpstreamData,
     *,
     clock: Callable[[], datetime] = _wall_clock,
     limits: Limits = LIMITS,

@@ -16,9 +16,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import sqlalchemy as sa
 
 from azak_assets import krx
+from azak_assets.warehouse import readers
 from azak_assets.warehouse.scope import LoadResult, Scope
 
 if TYPE_CHECKING:
@@ -28,19 +28,6 @@ TABLE = "raw.adjustment_factors"
 SOURCE = "raw.daily_bars"
 ROUNDED_BY = 0.005 + 1e-9
 """Half of the last decimal of the source's ratio."""
-
-_MARKED = sa.text(
-    "SELECT marked.stock_code, marked.trade_date AS ex_date, marked.base_price, marked.base_ratio,"
-    " marked.base_reason AS reason, previous.close AS previous_close,"
-    " greatest(marked.known_at, previous.known_at) AS known_at"
-    " FROM raw.daily_bars AS marked"
-    # Bars of a halt carry the close, so the newest bar before is the last close also after months without a trade.
-    " LEFT JOIN LATERAL (SELECT close, known_at FROM raw.daily_bars AS earlier"
-    " WHERE earlier.stock_code = marked.stock_code AND earlier.trade_date < marked.trade_date"
-    " ORDER BY trade_date DESC LIMIT 1) AS previous ON true"
-    " WHERE marked.trade_date = ANY(:days) AND marked.base_price IS NOT NULL"
-    " ORDER BY marked.stock_code, marked.trade_date"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +46,7 @@ def adjust(warehouse: Warehouse, days: Sequence[date]) -> Adjustments:
     before it (the first session that was loaded) cannot be checked and gives no factor until there is one.
     """
     concerned = [*days, krx.next_session(days[-1]).day]
-    marked = pd.read_sql_query(_MARKED, warehouse.engine, params={"days": concerned})
+    marked = readers.marked_bars(warehouse.engine, concerned)
     marked["factor"] = marked["base_price"] / marked["previous_close"].astype("float64")
     is_confirmed = (marked["factor"] - marked["base_ratio"]).abs() <= ROUNDED_BY
     unconfirmed = marked[~is_confirmed & marked["ex_date"].isin(days)]

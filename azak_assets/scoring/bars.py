@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import sqlalchemy as sa
 
 from azak_assets import krx
+from azak_assets.warehouse import readers
 
 if TYPE_CHECKING:
     from azak_assets.warehouse.warehouse import Warehouse
@@ -72,8 +72,8 @@ def is_unexplained_jump(base: float, after: float, day: date) -> bool:
     """Whether a close of `after` on `day` is out of reach from `base`, the close before times the day's factor.
 
     The wider of the KOSPI and the KOSDAQ limit decides: their ticks differed until 2023, and a legal limit-up must
-    never look like a split. Without a row in `raw.adjustment_factors` such a move is a corporate action nobody
-    explained.
+    never look like a split. Without a row in `raw.adjustment_factors` such a move is an unexplained corporate
+    action.
     """
     if abs(after / base - 1) < _NO_LIMIT_IS_NARROWER:
         return False
@@ -161,20 +161,9 @@ class BarHistory:
     @classmethod
     def read(cls, warehouse: Warehouse, start: date, end: date, stocks: Collection[str] | None = None) -> BarHistory:
         """Read every version of the bars of `stocks` (None: of the whole market) from start to end, inclusive."""
-
-        def versions(table: str, day: str, columns: str) -> pd.DataFrame:
-            columns = f"stock_code, {day}, {columns}, known_at, observed_at"
-            where = f"{day} BETWEEN :start AND :end" + ("" if stocks is None else " AND stock_code = ANY(:stocks)")
-            query = sa.text(
-                f"SELECT {columns}, NULL::timestamptz AS superseded_at FROM {table} WHERE {where}"  # noqa: S608
-                f" UNION ALL SELECT {columns}, superseded_at FROM {table}_history WHERE {where}"
-            )
-            parameters = {"start": start, "end": end} | ({} if stocks is None else {"stocks": sorted(stocks)})
-            return pd.read_sql_query(query, warehouse.engine, params=parameters)
-
         return cls(
-            versions("raw.daily_bars", "trade_date", "open, high, low, close, is_halted"),
-            versions("raw.adjustment_factors", "ex_date", "factor"),
+            readers.daily_bar_versions(warehouse.engine, start, end, stocks),
+            readers.adjustment_factor_versions(warehouse.engine, start, end, stocks),
         )
 
     def as_of(self, stock_code: str, at: datetime, clock: Clock) -> Bars:

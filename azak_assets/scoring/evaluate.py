@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.scoring import classic, proper
@@ -35,12 +34,13 @@ from azak_assets.scoring.horizons import (
     Bar,
     Entry,
     MinuteEntry,
-    Settlement,
+    Resolution,
     entry_of,
     needs_minutes,
     outcome_of,
-    settle,
+    resolve,
 )
+from azak_assets.warehouse import readers
 from azak_assets.warehouse.scope import LoadResult, Scope
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ _Window = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled:
+class _Resolved:
     """What one stock and cut-off share at one horizon, whatever model forecast it."""
 
     entry: Entry
-    settlement: Settlement
+    resolution: Resolution
     sigma20: float
     known_at: datetime
     highs: tuple[float, ...]
@@ -78,8 +78,8 @@ class _Settled:
     prices_hash: str | None
 
     @classmethod
-    def of(cls, entry: Entry, one: Settlement, sigma20: float, cutoff_at: datetime, window: _Window) -> _Settled:
-        """Add to a settlement when it was known and the hash of everything its scores rest on."""
+    def of(cls, entry: Entry, one: Resolution, sigma20: float, cutoff_at: datetime, window: _Window) -> _Resolved:
+        """Add to a resolution when it was known and the hash of everything its scores rest on."""
         if one.status == "pending":
             return cls(entry, one, sigma20, cutoff_at, (), (), None)
         known_at = one.known_at or krx.session(one.exit_day).close_at + krx.FINAL_AFTER_CLOSE
@@ -115,8 +115,8 @@ def evaluate(warehouse: Warehouse, days: tuple[date, date]) -> LoadResult:
         days=(predictions["trading_day"].min(), end),
     )
     asked = predictions.merge(horizons, on="prediction_id", validate="one_to_many")
-    settled = _settle_all(warehouse, asked)
-    frame = _score(asked, settled)
+    resolved = _resolve_all(warehouse, asked)
+    frame = _score(asked, resolved)
     trading_days = tuple(sorted(set(frame["trading_day"])))
     frame["version"] = _versions(warehouse, frame, trading_days)
     # The writer takes a version for a new row and would keep its nominal time: a score must not be known before the
@@ -141,7 +141,7 @@ def _read_predictions(warehouse: Warehouse, first: date, end: date) -> pd.DataFr
     return pd.concat([late, recent], ignore_index=True)
 
 
-def _settle_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, datetime, int], _Settled]:
+def _resolve_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, datetime, int], _Resolved]:
     """Settle every distinct stock, cut-off and horizon once; models that share them share the market too."""
     cutoffs = asked["cutoff_at"].dt.tz_convert(UTC)
     first = krx.session_on_or_before(cutoffs.min().tz_convert(krx.KST).date()).day
@@ -154,7 +154,7 @@ def _settle_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, da
     delisted = _delistings(warehouse, stocks)
     bars = {stock: _by_day(history.current(stock)) for stock in stocks}
 
-    settled: dict[tuple[str, datetime, int], _Settled] = {}
+    resolved: dict[tuple[str, datetime, int], _Resolved] = {}
     for stock, cutoff in sorted(set(zip(asked["stock_code"], cutoffs, strict=True))):
         at = cutoff.to_pydatetime()
         minute = minutes.after(stock, at)
@@ -162,7 +162,7 @@ def _settle_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, da
         sigma = history.sigma20(stock, at)
         sigma = market.sigma20(at) if sigma is None else sigma
         for horizon in HORIZONS:
-            one = settle(
+            one = resolve(
                 entry,
                 horizon,
                 bars[stock],
@@ -173,12 +173,12 @@ def _settle_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, da
             window: _Window = (), ()
             if horizon == CLASSIC_HORIZON and one.status == "matured":
                 window = _window(entry, bars[stock], minute, at)
-            settled[stock, cutoff, horizon] = _Settled.of(entry, one, sigma, at, window)
-    return settled
+            resolved[stock, cutoff, horizon] = _Resolved.of(entry, one, sigma, at, window)
+    return resolved
 
 
 def _window(entry: Entry, bars: Mapping[date, Bar], minute: MinuteEntry | None, cutoff_at: datetime) -> _Window:
-    """Highs and lows of the five sessions that close after entry; empty where a bar is missing: then nobody knows.
+    """Highs and lows of the five sessions that close after entry; empty where a bar is missing.
 
     In terms of the last close known at the cut-off, which is what a target and a support were named against.
     """
@@ -209,12 +209,7 @@ class _Market:
     def __init__(self, warehouse: Warehouse, start: date, last: date) -> None:
         self._warehouse, self._start, self._last = warehouse, start, last
         self._history: BarHistory | None = None
-        query = sa.text(
-            "SELECT day FROM unnest(CAST(:days AS date[])) AS candidate (day)"
-            " WHERE EXISTS (SELECT FROM raw.daily_bars WHERE trade_date = day)"
-        )
-        sessions = [one.day for one in krx.sessions(start, last)]
-        self.days = set(pd.read_sql_query(query, warehouse.engine, params={"days": sessions})["day"])
+        self.days = readers.days_with_bars(warehouse.engine, [one.day for one in krx.sessions(start, last)])
 
     def sigma20(self, at: datetime) -> float:
         if self._history is None:
@@ -238,21 +233,7 @@ class _Minutes:
         pairs = asked[["stock_code", "cutoff_at"]].drop_duplicates()
         inside = pairs[[needs_minutes(at.to_pydatetime()) for at in pairs["cutoff_at"]]]
         days = [krx.tradable_session(at.to_pydatetime()).day for at in inside["cutoff_at"]]
-        query = sa.text(
-            "SELECT stock_code, trade_date, ts, open, high, low FROM raw.minute_bars"
-            " JOIN unnest(CAST(:stocks AS text[]), CAST(:days AS date[]), CAST(:opens AS timestamptz[]),"
-            " CAST(:closes AS timestamptz[])) AS asked (stock, day, open_at, close_at)"
-            " ON ts BETWEEN open_at AND close_at AND stock_code = stock AND trade_date = day WHERE volume > 0"
-        )
-        wanted = sorted(set(zip(inside["stock_code"], days, strict=True)))
-        hours = [krx.session(day) for _, day in wanted]
-        parameters = {
-            "stocks": [stock for stock, _ in wanted],
-            "days": [day for _, day in wanted],
-            "opens": [one.open_at for one in hours],
-            "closes": [one.close_at for one in hours],
-        }
-        return cls(pd.read_sql_query(query, warehouse.engine, params=parameters, parse_dates={"ts": {"utc": True}}))
+        return cls(readers.traded_minutes(warehouse.engine, set(zip(inside["stock_code"], days, strict=True))))
 
     def after(self, stock: str, at: datetime) -> MinuteEntry | None:
         """The first minute that began after the cut-off, with the extremes from there to the close."""
@@ -272,11 +253,11 @@ def _delistings(warehouse: Warehouse, stocks: list[str]) -> dict[str, date]:
     return dict(zip(gone["stock_code"], gone["delisted_on"], strict=True))
 
 
-def _score(asked: pd.DataFrame, settled: Mapping[tuple[str, datetime, int], _Settled]) -> pd.DataFrame:
+def _score(asked: pd.DataFrame, resolved: Mapping[tuple[str, datetime, int], _Resolved]) -> pd.DataFrame:
     """One evaluation row a forecast and horizon, without its version."""
     keys = zip(asked["stock_code"], asked["cutoff_at"].dt.tz_convert(UTC), asked["horizon_sessions"], strict=True)
-    ones = [settled[key] for key in keys]
-    log_returns = [one.settlement.log_return for one in ones]
+    ones = [resolved[key] for key in keys]
+    log_returns = [one.resolution.log_return for one in ones]
     outcomes = np.array(
         [
             None if r is None else outcome_of(r, one.sigma20, horizon)
@@ -296,15 +277,15 @@ def _score(asked: pd.DataFrame, settled: Mapping[tuple[str, datetime, int], _Set
         )
     ]
     frame = asked[["prediction_id", "horizon_sessions", "model_id", "stock_code", "trading_day"]].copy()
-    frame["status"] = [one.settlement.status for one in ones]
-    frame["censor_reason"] = [one.settlement.censor_reason for one in ones]
+    frame["status"] = [one.resolution.status for one in ones]
+    frame["censor_reason"] = [one.resolution.censor_reason for one in ones]
     frame["entry_day"] = [one.entry.day for one in ones]
     frame["entry_at"] = pd.to_datetime([one.entry.at for one in ones], utc=True)
-    frame["entry_price"] = pd.array([one.settlement.entry_price for one in ones], dtype="Int64")
-    frame["exit_day"] = [one.settlement.exit_day for one in ones]
-    frame["exit_price"] = pd.array([one.settlement.exit_price for one in ones], dtype="Int64")
+    frame["entry_price"] = pd.array([one.resolution.entry_price for one in ones], dtype="Int64")
+    frame["exit_day"] = [one.resolution.exit_day for one in ones]
+    frame["exit_price"] = pd.array([one.resolution.exit_price for one in ones], dtype="Int64")
     frame["adjustment_factor"] = pd.array(
-        [one.settlement.factor if m else None for one, m in zip(ones, matured, strict=True)], "Float64"
+        [one.resolution.factor if m else None for one, m in zip(ones, matured, strict=True)], "Float64"
     )
     frame["log_return"] = pd.array(log_returns, dtype="Float64")
     frame["sigma20"] = pd.array([one.sigma20 if m else None for one, m in zip(ones, matured, strict=True)], "Float64")

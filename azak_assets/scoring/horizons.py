@@ -65,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Resolution:
     """What became of a forecast at one horizon.
 
     Prices in KRW as they were traded; `factor` makes the entry price comparable with the exit price. `known_at` is when
@@ -115,7 +115,7 @@ def entry_of(cutoff_at: datetime, minute: MinuteEntry | None) -> Entry:
     return Entry(session.day, session.close_at, "close")
 
 
-def settle(
+def resolve(
     entry: Entry,
     horizon: int,
     bars: Mapping[date, Bar],
@@ -123,7 +123,7 @@ def settle(
     minute: MinuteEntry | None,
     market_days: Container[date],
     delisted_on: date | None,
-) -> Settlement:
+) -> Resolution:
     """Settle one forecast at one horizon against one stock's bars, as they are now.
 
     `market_days` are the days on which anything traded: such a day without our bar censors once the stock has a later
@@ -131,18 +131,18 @@ def settle(
     """
     exit_day = entry.exit_day(horizon)
 
-    def censored(reason: CensorReason, on: date, entry_price: float | None = None) -> Settlement:
+    def censored(reason: CensorReason, on: date, entry_price: float | None = None) -> Resolution:
         bar = bars.get(on)
-        return Settlement("censored", exit_day, reason, entry_price, known_at=bar.known_at if bar else None)
+        return Resolution("censored", exit_day, reason, entry_price, known_at=bar.known_at if bar else None)
 
-    def absent(on: date, reason: CensorReason, entry_price: float | None = None) -> Settlement:
+    def absent(on: date, reason: CensorReason, entry_price: float | None = None) -> Resolution:
         if on not in market_days:
-            return Settlement("pending", exit_day)
+            return Resolution("pending", exit_day)
         if delisted_on is not None and delisted_on <= on:
             return censored("delisted", on, entry_price)
         # A request that failed leaves the same hole as a stock that did not trade; a later bar tells them apart.
         is_final = any(day > on for day in bars)
-        return censored(reason, on, entry_price) if is_final else Settlement("pending", exit_day)
+        return censored(reason, on, entry_price) if is_final else Resolution("pending", exit_day)
 
     first = bars.get(entry.day)
     if first is None:
@@ -159,4 +159,4 @@ def settle(
     if any(is_unexplained_jump(a.close * b.factor, b.close, day) for (_, a), (day, b) in pairwise(path)):
         return censored("unexplained_jump", exit_day, price)
     factor = math.prod(bar.factor for _, bar in path[1:])
-    return Settlement("matured", exit_day, None, price, last.close, max(first.known_at, last.known_at), factor)
+    return Resolution("matured", exit_day, None, price, last.close, max(first.known_at, last.known_at), factor)

@@ -37,8 +37,8 @@ def read(
     `where` holds values by column: a list or tuple means any of them, None means IS NULL. Rows come by `order_by`, by
     default in the order of the key, so that the same rows always come in the same order.
     """
-    known = spec(table)
-    return _select(bind, known, known.table, columns=columns, days=days, where=where, order_by=order_by)
+    table_spec = spec(table)
+    return _select(bind, table_spec, table_spec.table, columns=columns, days=days, where=where, order_by=order_by)
 
 
 def as_of(
@@ -57,19 +57,19 @@ def as_of(
     `clock`: `observed` is what this database held (for live work; take `at` from `Warehouse.cutoff`), `known` what
     could be known (for replays, where everything was observed today). The other arguments are those of `read`.
     """
-    known = spec(table)
-    if known.known_at is None:
+    table_spec = spec(table)
+    if table_spec.known_at is None:
         raise ValueError(f"{table} has no known_at and so no as-of function; read() gives its current rows")
     if clock not in get_args(Clock):
         raise ValueError(f"clock {clock!r}: there are observed and known")
     if at.utcoffset() is None:
         raise ValueError(f"{at!r} has no time zone: an as-of read needs an instant, e.g. .replace(tzinfo=krx.KST)")
-    function = getattr(getattr(sa.func, str(known.table.schema)), f"{known.table.name}_as_of")
+    function = getattr(getattr(sa.func, str(table_spec.table.schema)), f"{table_spec.table.name}_as_of")
     # The clock is written into the statement, not bound: the planner then drops the other clock's half.
     rows = function(sa.bindparam("at", at, sa.DateTime(timezone=True)), sa.literal_column(f"'{clock}'"))
-    typed = [sa.column(column.name, column.type) for column in known.table.columns]
+    typed = [sa.column(column.name, column.type) for column in table_spec.table.columns]
     past = rows.table_valued(*typed).alias("past")
-    return _select(bind, known, past, columns=columns, days=days, where=where, order_by=order_by)
+    return _select(bind, table_spec, past, columns=columns, days=days, where=where, order_by=order_by)
 
 
 def count_by_day(bind: sa.Engine | sa.Connection, table: str) -> pd.DataFrame:
@@ -78,10 +78,10 @@ def count_by_day(bind: sa.Engine | sa.Connection, table: str) -> pd.DataFrame:
     Raises:
         ValueError: the table is not partitioned by day.
     """
-    known = spec(table)
-    if known.day is None:
+    table_spec = spec(table)
+    if table_spec.day is None:
         raise ValueError(f"{table} is not partitioned by day")
-    day = known.table.c[known.day]
+    day = table_spec.table.c[table_spec.day]
     query = sa.select(day.label("day"), sa.func.count().label("rows")).group_by(day).order_by(day)
     if isinstance(bind, sa.Engine):
         with bind.connect() as connection:
@@ -93,7 +93,7 @@ def count_by_day(bind: sa.Engine | sa.Connection, table: str) -> pd.DataFrame:
 
 def _select(
     bind: sa.Engine | sa.Connection,
-    known: TableSpec,
+    table_spec: TableSpec,
     rows: sa.FromClause,
     *,
     columns: Sequence[str] | None,
@@ -101,21 +101,23 @@ def _select(
     where: Mapping[str, Any] | None,
     order_by: Sequence[str] | None,
 ) -> pd.DataFrame:
-    names = list(columns) if columns is not None else known.table.columns.keys()
+    names = list(columns) if columns is not None else table_spec.table.columns.keys()
     asked = [*names, *(where or {}), *(order_by or [])]
-    if unknown := sorted(set(asked) - set(known.table.columns.keys())):
+    if unknown := sorted(set(asked) - set(table_spec.table.columns.keys())):
         raise ValueError(
-            f"{known.name} has no column {', '.join(unknown)}; it has {', '.join(known.table.columns.keys())}"
+            f"{table_spec.name} has no column {', '.join(unknown)}; it has {', '.join(table_spec.table.columns.keys())}"
         )
-    query = sa.select(*(rows.c[name] for name in names)).order_by(*(rows.c[name] for name in order_by or known.key))
+    query = sa.select(*(rows.c[name] for name in names)).order_by(
+        *(rows.c[name] for name in order_by or table_spec.key)
+    )
     if days is not None:
-        if known.day is None:
-            raise ValueError(f"{known.name} is not partitioned by day: leave days out")
-        query = query.where(rows.c[known.day].between(*days))
-        if known.day_instant is not None:
+        if table_spec.day is None:
+            raise ValueError(f"{table_spec.name} is not partitioned by day: leave days out")
+        query = query.where(rows.c[table_spec.day].between(*days))
+        if table_spec.day_instant is not None:
             # Its index begins with the instant: by the day alone the whole table would be read.
             first, end = (datetime.combine(day, time.min, krx.KST) for day in (days[0], days[1] + timedelta(days=1)))
-            query = query.where(rows.c[known.day_instant] >= first, rows.c[known.day_instant] < end)
+            query = query.where(rows.c[table_spec.day_instant] >= first, rows.c[table_spec.day_instant] < end)
     for name, value in (where or {}).items():
         query = query.where(_test(rows.c[name], value))
     if isinstance(bind, sa.Engine):
@@ -125,7 +127,7 @@ def _select(
         found = bind.execute(query).all()
     values = list(zip(*found, strict=True)) if found else [()] * len(names)
     return pd.DataFrame(
-        {name: _series(known.table.columns[name], content) for name, content in zip(names, values, strict=True)},
+        {name: _series(table_spec.table.columns[name], content) for name, content in zip(names, values, strict=True)},
         columns=names,
     )
 

@@ -121,8 +121,8 @@ def read(connection: psycopg.Connection) -> Catalogue:
         full_name = f"{schema}.{name}"
         if full_name not in OF_OTHERS:
             words = tuple(check.removeprefix("CHECK ") for check in checks)
-            told = tuple(columns.get(full_name, ()))
-            relations[full_name] = Relation(schema, name, is_view, comment.strip(), told, tuple(key), words)
+            described = tuple(columns.get(full_name, ()))
+            relations[full_name] = Relation(schema, name, is_view, comment.strip(), described, tuple(key), words)
     functions = frozenset(name for (name,) in connection.execute(FUNCTIONS, [schemas]))
     return Catalogue({schema: comments.get(schema, "") for schema in schemas}, relations, functions)
 

@@ -56,23 +56,27 @@ def load_partition(
     Raises FrameError for a frame that does not fit, ValueError for a scope or a table that does not, psycopg.Error for
     what the database refuses. Nothing is written then.
     """
-    known = spec(table)
-    if known.history is None:
+    table_spec = spec(table)
+    if table_spec.history is None:
         raise ValueError(f"{table} is append-only: use append()")
-    frames.check_scope(known, scope, complete=complete)
-    columns = frames.encode_frame(known, frame)
-    content = encode.fingerprint(columns, frames.definition(known))
-    with writing(bind, known, _scope_hash(scope, complete=complete)) as writer:
-        _heard(writer, table, source, len(frame))
+    frames.check_scope(table_spec, scope, complete=complete)
+    columns = frames.encode_frame(table_spec, frame)
+    content = encode.fingerprint(columns, frames.definition(table_spec))
+    with writing(bind, table_spec, _scope_hash(scope, complete=complete)) as writer:
+        _note_arrival(writer, table, source, len(frame))
         fingerprint = f"{content} {writer.table_oid}"
         if writer.last_fingerprint == fingerprint:
             return LoadResult(0, 0, len(frame), 0, writer.observed_at, skipped_by_fingerprint=True)
-        order = frames.check_rows(known, columns, frame, scope)
-        frames.derive(known, columns, writer.observed_at)
-        change = Change(known, columns, order, scope, complete=complete, writer=writer, source=source, run_id=run_id)
+        order = frames.check_rows(table_spec, columns, frame, scope)
+        frames.derive(table_spec, columns, writer.observed_at)
+        change = Change(
+            table_spec, columns, order, scope, complete=complete, writer=writer, source=source, run_id=run_id
+        )
         result = change.load()
         has_written = bool(result.inserted or result.changed or result.retired)
-        writer.remember(scope.days if known.is_day_in_key else None, fingerprint, len(frame), has_written=has_written)
+        writer.remember(
+            scope.days if table_spec.is_day_in_key else None, fingerprint, len(frame), has_written=has_written
+        )
     logger.debug("%s: %s", table, result)
     return result
 
@@ -82,15 +86,15 @@ def append(bind: sa.Engine | sa.Connection, table: str, frame: pd.DataFrame, *, 
 
     A stored row is never compared and never changes. Transactions, locks and errors as for `load_partition`.
     """
-    known = spec(table)
-    if known.history is not None:
+    table_spec = spec(table)
+    if table_spec.history is not None:
         raise ValueError(f"{table} is versioned: use load_partition()")
-    columns = frames.encode_frame(known, frame)
+    columns = frames.encode_frame(table_spec, frame)
     scope = Scope(days=None)
-    with writing(bind, known) as writer:
-        _heard(writer, table, source, len(frame))
-        order = frames.check_rows(known, columns, frame, scope)
-        change = Change(known, columns, order, scope, complete=False, writer=writer, source=source, run_id=run_id)
+    with writing(bind, table_spec) as writer:
+        _note_arrival(writer, table, source, len(frame))
+        order = frames.check_rows(table_spec, columns, frame, scope)
+        change = Change(table_spec, columns, order, scope, complete=False, writer=writer, source=source, run_id=run_id)
         return change.append()
 
 
@@ -128,16 +132,19 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
 
 def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
     """The distinct values that were ever refused for this reason, in order; see `quarantine`."""
-    known = rejected_records.c
+    columns = rejected_records.c
     query = (
-        sa.select(known.value).where(known.reason == reason, known.value.is_not(None)).distinct().order_by(known.value)
+        sa.select(columns.value)
+        .where(columns.reason == reason, columns.value.is_not(None))
+        .distinct()
+        .order_by(columns.value)
     )
     with transaction(bind) as connection:
         return list(connection.execute(query).scalars())
 
 
-def _heard(writer: Writer, table: str, source: str, rows: int) -> None:
-    """Note that a source was heard, and whether it had anything to say; only of what sources say."""
+def _note_arrival(writer: Writer, table: str, source: str, rows: int) -> None:
+    """Record when a source last delivered a table, and when it last delivered rows; for schema `raw` only."""
     if table.startswith("raw."):
         session = call_log.session_of(writer.observed_at)
         writer.execute(call_log.HEARD, source=source, table=table, at=writer.observed_at, rows=rows, session=session)

@@ -40,8 +40,8 @@ class TableSpec:
     one by one. `day_instant` is the key column whose KST date is `day`, where the key holds no date. `known_at` is the
     rule of the column of that name: `nominal` (the frame's value for a first version), `seen` (`observed_at` for a
     first version seen within 24 hours of the frame's value, else that value) or `observed` (always `observed_at`);
-    later versions take `observed_at` under every rule. `history` is None for an append-only table. `passing` columns
-    are of the instant a version was written: their change alone makes none.
+    later versions take `observed_at` under every rule. `history` is None for an append-only table. `volatile`: columns
+    whose change alone does not create a new version.
     """
 
     table: sa.Table
@@ -50,7 +50,7 @@ class TableSpec:
     entity: str | None = None
     day_instant: str | None = None
     known_at: KnownAtRule | None = None
-    passing: frozenset[str] = frozenset()
+    volatile: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class TableSpec:
     @property
     def compared(self) -> tuple[str, ...]:
         """Columns whose change makes a new version: all but the key, provenance and the times derived from it."""
-        skipped = {*self.key, *PROVENANCE, *self.set_once, *self.passing, "known_at"}
+        skipped = {*self.key, *PROVENANCE, *self.set_once, *self.volatile, "known_at"}
         if self.known_at == "seen":
             skipped.add("tradable_session")
         return tuple(c for c in self.table.columns.keys() if c not in skipped)  # noqa: SIM118 (not a dict)
@@ -151,7 +151,7 @@ def _table(
     entity: str | None = None,
     day_instant: str | None = None,
     known_at: KnownAtRule | None = None,
-    passing: frozenset[str] = frozenset(),
+    volatile: frozenset[str] = frozenset(),
     append_only: bool = False,
 ) -> sa.Table:
     """Declare a table with its provenance, its history and its `TableSpec`.
@@ -176,9 +176,9 @@ def _table(
     history = None
     if not append_only:
         superseded = _col("superseded_at", INSTANT, "observed_at of the load that replaced or retired this version")
-        told = f"Replaced and retired versions of {name}, one row a version; current rows are not here"
-        history = declare(f"{base}_history", told, [superseded], ("observed_at",))
-    SPECS[name] = TableSpec(table, history, day, entity, day_instant, known_at, passing)
+        meaning = f"Replaced and retired versions of {name}, one row a version; current rows are not here"
+        history = declare(f"{base}_history", meaning, [superseded], ("observed_at",))
+    SPECS[name] = TableSpec(table, history, day, entity, day_instant, known_at, volatile)
     return table
 
 
@@ -645,8 +645,8 @@ reddit_posts = _table(
     entity="post_id",
     known_at="seen",
     # A score moves every ten minutes. A forecast may only see the one that was there when the post became known, and
-    # nothing reads how it went on: 100,000 rows a day that nobody asked for are not kept.
-    passing=frozenset({"score", "comments"}),
+    # nothing reads how it went on: 100,000 rows a day that no query reads are not kept.
+    volatile=frozenset({"score", "comments"}),
 )
 
 disclosures = _table(

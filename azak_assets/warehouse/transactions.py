@@ -16,8 +16,8 @@ from typing import Any, Final, cast
 import psycopg
 import sqlalchemy as sa
 
-from azak_assets.warehouse import encode
-from azak_assets.warehouse.encode import Encoded
+from azak_assets.warehouse import copy_format
+from azak_assets.warehouse.copy_format import Encoded
 from azak_assets.warehouse.tables import TableSpec
 
 CLOCK_LOCK: Final = "azak.clock"
@@ -54,7 +54,7 @@ def exclusive(engine: sa.Engine, what: str) -> Iterator[None]:
 
 @contextmanager
 def if_alone(engine: sa.Engine, what: str) -> Iterator[bool]:
-    """As ``exclusive``, but never waits: gives whether nobody else does ``what``, and holds them off if so."""
+    """As ``exclusive``, but never waits: yields whether ``what`` is free, and then keeps it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         lock = {"what": f"azak.{what}"}
         alone = bool(connection.scalar(sa.text("select pg_try_advisory_lock(hashtextextended(:what, 0))"), lock))
@@ -66,7 +66,7 @@ def if_alone(engine: sa.Engine, what: str) -> Iterator[bool]:
 
 
 @contextmanager
-def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str = "") -> Iterator[Writer]:
+def writing(bind: sa.Engine | sa.Connection, spec: TableSpec, scope_hash: str = "") -> Iterator[Writer]:
     """Give a `Writer` of one table; its locks last until the transaction ends."""
     with transaction(bind) as connection:
         driver = connection.connection.driver_connection
@@ -75,13 +75,13 @@ def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str =
         if driver.autocommit:
             raise ValueError("a load needs a transaction: this connection is in AUTOCOMMIT")
         try:
-            writer = Writer(driver, known, scope_hash)
+            writer = Writer(driver, spec, scope_hash)
             yield writer
             if connection is bind:
                 # The caller's transaction goes on, and what it writes there itself must end fingerprints again.
                 writer.execute("select set_config('azak.loading', 'off', true)")
         except psycopg.OperationalError:
-            # SQLAlchemy did not see the error: told that the connection is dead, it does not hide it behind a rollback.
+            # SQLAlchemy did not see the error: a failing rollback would hide the dead connection.
             if driver.closed:
                 connection.invalidate()
             raise
@@ -90,28 +90,28 @@ def writing(bind: sa.Engine | sa.Connection, known: TableSpec, scope_hash: str =
 class Writer:
     """A transaction that holds the lock of one table: its clock, its cursor, the last fingerprint of a scope."""
 
-    def __init__(self, driver: psycopg.Connection[Any], known: TableSpec, scope_hash: str) -> None:
-        self._known = known
+    def __init__(self, driver: psycopg.Connection[Any], spec: TableSpec, scope_hash: str) -> None:
+        self._spec = spec
         self._scope_hash = scope_hash
         self._cursor = driver.cursor()
         self.execute(
             "select pg_advisory_xact_lock_shared(hashtextextended(%(clock)s, 0)),"
             " pg_advisory_xact_lock(hashtextextended(%(lock)s, 0))",
             clock=CLOCK_LOCK,
-            lock=f"azak.load:{known.name}",
+            lock=f"azak.load:{spec.name}",
         )
         # A statement of its own, so that its snapshot and its clock come after the wait for the locks.
         isolation, self.observed_at, self.table_oid, self.last_fingerprint, _ = self.one_row(
             "select current_setting('transaction_isolation'), clock_timestamp(), %(table)s::text::regclass::oid,"
             " (select fingerprint from ops.load_fingerprints where table_name = %(table)s and scope = %(scope)s),"
             " set_config('azak.loading', 'on', true)",
-            table=known.name,
+            table=spec.name,
             scope=scope_hash,
         )
         if isolation != "read committed":
             raise ValueError(
                 f"a load needs READ COMMITTED, this transaction is {isolation.upper()}: its snapshot may be older than"
-                f" the last load of {known.name}"
+                f" the last load of {spec.name}"
             )
 
     def execute(self, statement: str, **values: Any) -> psycopg.Cursor[Any]:
@@ -119,11 +119,13 @@ class Writer:
         # Never prepared: a plan made for yesterday's stage would be kept for today's.
         return self._cursor.execute(statement, values, prepare=False)
 
-    def copy(self, table: str, names: Sequence[str], columns: Sequence[Encoded], order: encode.Ints | None) -> None:
+    def copy(
+        self, table: str, names: Sequence[str], columns: Sequence[Encoded], order: copy_format.Ints | None
+    ) -> None:
         """Copy encoded columns into a table, rows in `order` (None: as they are)."""
         statement = f"copy {table} ({', '.join(names)}) from stdin (format binary)"
         with self._cursor.copy(statement) as stream:
-            for block in encode.copy_blocks(columns, order):
+            for block in copy_format.copy_blocks(columns, order):
                 stream.write(block)
 
     def one_row(self, statement: str, **values: Any) -> tuple[Any, ...]:
@@ -143,7 +145,7 @@ class Writer:
             " on conflict (table_name, scope) do update set fingerprint = excluded.fingerprint,"
             " row_count = excluded.row_count, observed_at = excluded.observed_at",
             written=has_written,
-            table=self._known.name,
+            table=self._spec.name,
             scope=self._scope_hash,
             days=None if days is None else list(days),
             fingerprint=fingerprint,

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from azak_assets.cli import app
 from azak_assets.cli.doctor import UPSTREAMS, stocks_that_fit
-from azak_assets.cli.processes import free_port
+from azak_assets.loopback import free_port
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.settings import SANDBOX_PREFIXES, Settings, described

@@ -3,7 +3,6 @@
 The questions go over HTTP to a server that answers like a webserver in trouble; the load itself is in `test_up`.
 """
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +14,9 @@ from typing import Any
 import pytest
 from rich.progress import Progress
 
+from azak_assets.cli import first_load, graphql
 from azak_assets.cli.environment import CannotStart
 from azak_assets.cli.processes import Child
-
-up = importlib.import_module("azak_assets.cli.up")  # `azak_assets.cli.up` is the command of that name
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -80,7 +78,8 @@ class Webserver:
 
 @pytest.fixture
 def webserver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webserver]:
-    monkeypatch.setattr(up, "POLL_S", 0.01)
+    for module in (graphql, first_load):
+        monkeypatch.setattr(module, "POLL_S", 0.01)
     made = Webserver()
     with made.server:
         Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -100,7 +99,7 @@ def backfill(status: str, runs: int = 0, error: str | None = None) -> Answer:
 
 def follow(url: str, children: list[Child] | None = None) -> None:
     with Progress(disable=True) as bar:
-        up._follow(url, "run", bar, "prices", children or [])
+        first_load._follow(url, "run", bar, "prices", children or [])
 
 
 @pytest.fixture
@@ -117,23 +116,23 @@ def ended(tmp_path: Path) -> Child:
 def test_questions_without_an_answer_are_asked_again(webserver: Webserver) -> None:
     follow(webserver.will_answer(*TROUBLES, run("STARTED"), *TROUBLES, run("SUCCESS")))
     asked = webserver.will_answer(*TROUBLES, backfill("REQUESTED"), *TROUBLES, backfill("REQUESTED", runs=1))
-    assert up._run_of_backfill(asked, "backfill", []) == "run"
+    assert first_load._run_of_backfill(asked, "backfill", []) == "run"
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_but_not_for_ever(webserver: Webserver, monkeypatch: pytest.MonkeyPatch, trouble: Answer) -> None:
-    monkeypatch.setattr(up, "POLL_PATIENCE_S", 0.3)
+    monkeypatch.setattr(graphql, "PATIENCE_S", 0.3)
     with pytest.raises(CannotStart):
         follow(webserver.will_answer(trouble))
 
 
 def test_nor_when_a_process_has_ended(webserver: Webserver, ended: Child) -> None:
     with pytest.raises(CannotStart):
-        up._ask_patiently(webserver.will_answer(hung_up), up.RUN_STATUS, [ended], id="run")
+        graphql.ask_patiently(webserver.will_answer(hung_up), first_load.RUN_STATUS, [ended], id="run")
     with pytest.raises(CannotStart, match="ended"):
         follow(webserver.will_answer(run("STARTED")), [ended])
     with pytest.raises(CannotStart, match="ended"):
-        up._run_of_backfill(webserver.will_answer(backfill("REQUESTED")), "backfill", [ended])
+        first_load._run_of_backfill(webserver.will_answer(backfill("REQUESTED")), "backfill", [ended])
 
 
 @pytest.mark.parametrize(
@@ -160,4 +159,4 @@ def test_a_run_that_does_not_succeed_is_told(webserver: Webserver, answer: Answe
 )
 def test_a_backfill_that_makes_no_run_is_told(webserver: Webserver, answer: Answer, said: str) -> None:
     with pytest.raises(CannotStart, match=said):
-        up._run_of_backfill(webserver.will_answer(answer), "backfill", [])
+        first_load._run_of_backfill(webserver.will_answer(answer), "backfill", [])

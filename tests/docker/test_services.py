@@ -25,7 +25,8 @@ from docker_files import IMAGE_ROOT, Instruction
 from psycopg import sql
 
 from azak_assets.cli.environment import environment
-from azak_assets.cli.processes import Child, free_port, stop
+from azak_assets.cli.processes import Child, stop
+from azak_assets.loopback import free_port
 from azak_assets.settings import Settings
 from azak_assets.warehouse.postgres import database
 

@@ -248,7 +248,7 @@ class TestBudget:
         spending.reserve(0.6)
         with pytest.raises(BudgetSpent):
             spending.reserve(0.6)
-        spending.settle(0.6, 0.1)
+        spending.charge(0.6, 0.1)
         spending.reserve(0.6)
         assert spending.spent_usd == pytest.approx(0.1)
 

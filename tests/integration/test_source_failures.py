@@ -25,11 +25,11 @@ from tenacity import wait_none
 from azak_assets import krx
 from azak_assets.cli.ask_sources import ask_sources
 from azak_assets.cli.environment import CannotStart
-from azak_assets.cli.processes import free_port
 from azak_assets.cli.replay_payloads import Told, kept_runs, replay_runs
 from azak_assets.defs import failures
 from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
+from azak_assets.loopback import free_port
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.recorded import ReplayWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld

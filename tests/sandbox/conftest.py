@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import Limits, ReplayWorld, SeededWorld, World, create_app, start_in_thread
+from azak_assets.sandbox import Limits, ReplayWorld, SeededWorld, UpstreamData, create_app, start_in_thread
 
 UNLIMITED = Limits(
     kis_a_second=10**9, naver_a_second=10**9, naver_a_day=10**9, opendart_a_day=10**9, reddit_in_ten_minutes=10**9,
@@ -92,7 +92,7 @@ def start() -> Iterator[Start]:
     """Serve a world; `start(world, clock=…)` gives an HTTP client to it. The call limits are off unless asked for."""
     with ExitStack() as stack:
 
-        def run(world: World, *, limits: Limits = UNLIMITED, **settings: Any) -> httpx.Client:
+        def run(world: UpstreamData, *, limits: Limits = UNLIMITED, **settings: Any) -> httpx.Client:
             app = create_app(world, limits=limits, **settings)
             url = stack.enter_context(start_in_thread(app))
             return stack.enter_context(httpx.Client(base_url=url, timeout=60))

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from azak_assets.cli.processes import free_port
+from azak_assets.loopback import free_port
 from azak_assets.sandbox import PlanError, SeededWorld, create_app, read_plan, start_in_thread
 from azak_assets.sandbox.faults import Fault, Faults, inside
 

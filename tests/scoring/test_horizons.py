@@ -22,7 +22,7 @@ from azak_assets.scoring.horizons import (
     flat_band,
     needs_minutes,
     outcome_of,
-    settle,
+    resolve,
 )
 
 
@@ -49,10 +49,10 @@ def bars_of(start: date, closes: list[float | None], *, halted: tuple[date, ...]
 MONDAY = date(2025, 9, 29)  # the week before Chuseok: closed 2025-10-03 and 10-06 … 10-09
 
 
-def settled(cutoff: str, horizon: int, bars: dict[date, Bar], **changes: object):
+def resolved(cutoff: str, horizon: int, bars: dict[date, Bar], **changes: object):
     entry = entry_of(at(cutoff), None)
     options = {"minute": None, "market_days": set(bars), "delisted_on": None} | changes
-    return settle(entry, horizon, bars, **options)
+    return resolve(entry, horizon, bars, **options)
 
 
 class TestEntry:
@@ -98,62 +98,62 @@ class TestChuseok:
         ]
 
     def test_a_missing_bar_in_between_does_not_shift_the_exit(self) -> None:
-        whole = settled("2025-09-29 18:00", 5, bars_of(MONDAY, [100, 101, 102, 103, 104, 105, 106]))
-        holed = settled("2025-09-29 18:00", 5, bars_of(MONDAY, [100, 101, 102, None, 104, 105, 106]))
+        whole = resolved("2025-09-29 18:00", 5, bars_of(MONDAY, [100, 101, 102, 103, 104, 105, 106]))
+        holed = resolved("2025-09-29 18:00", 5, bars_of(MONDAY, [100, 101, 102, None, 104, 105, 106]))
         assert whole.status == holed.status == "matured"
         assert whole.exit_price == holed.exit_price == 105
 
 
 class TestSettle:
     def test_matured_at_the_exit_close(self) -> None:
-        one = settled("2025-09-29 08:00", 1, bars_of(MONDAY, [100]))
+        one = resolved("2025-09-29 08:00", 1, bars_of(MONDAY, [100]))
         assert (one.status, one.entry_price, one.exit_price, one.known_at) == ("matured", 99, 100, known(MONDAY))
         assert one.log_return == pytest.approx(log(100 / 99))
 
     def test_pending_until_the_market_has_traded_the_exit_day(self) -> None:
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [100, 101]))
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [100, 101]))
         assert (one.status, one.exit_day, one.log_return) == ("pending", date(2025, 10, 10), None)
 
     @pytest.mark.parametrize(("horizon", "reason"), [(1, "halted_entry"), (5, "halted_entry")])
     def test_halted_on_the_entry_session(self, horizon: int, reason: str) -> None:
-        one = settled("2025-09-29 08:00", horizon, bars_of(MONDAY, [100] * 6, halted=(MONDAY,)))
+        one = resolved("2025-09-29 08:00", horizon, bars_of(MONDAY, [100] * 6, halted=(MONDAY,)))
         assert (one.status, one.censor_reason) == ("censored", reason)
 
     def test_halted_on_the_exit_session(self) -> None:
         exit_day = krx.shift(MONDAY, 4).day
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [100] * 6, halted=(exit_day,)))
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [100] * 6, halted=(exit_day,)))
         assert (one.status, one.censor_reason, one.exit_price) == ("censored", "halted_exit", None)
 
     def test_a_halt_in_between_does_not_censor(self) -> None:
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [100] * 6, halted=(krx.shift(MONDAY, 2).day,)))
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [100] * 6, halted=(krx.shift(MONDAY, 2).day,)))
         assert one.status == "matured"
 
     def test_missing_though_the_market_traded(self) -> None:
         bars = bars_of(MONDAY, [100]) | bars_of(krx.shift(MONDAY, 5).day, [100])
         traded = {krx.shift(MONDAY, n).day for n in range(6)}
-        one = settled("2025-09-29 08:00", 5, bars, market_days=traded)
+        one = resolved("2025-09-29 08:00", 5, bars, market_days=traded)
         assert (one.status, one.censor_reason) == ("censored", "no_exit_bar")
 
     def test_missing_at_the_end_may_be_a_request_that_failed_and_waits(self) -> None:
         traded = {MONDAY, krx.shift(MONDAY, 4).day}
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [100]), market_days=traded)
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [100]), market_days=traded)
         assert (one.status, one.censor_reason) == ("pending", None)
 
     def test_delisted_before_the_exit(self) -> None:
         traded = {krx.shift(MONDAY, n).day for n in range(6)}
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [100]), market_days=traded, delisted_on=date(2025, 10, 1))
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [100]), market_days=traded, delisted_on=date(2025, 10, 1))
         assert (one.status, one.censor_reason) == ("censored", "delisted")
 
     def test_a_split_nobody_explained_censors(self) -> None:
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [50_000, 50_500, 10_100, 10_200, 10_300]))
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [50_000, 50_500, 10_100, 10_200, 10_300]))
         assert (one.status, one.censor_reason) == ("censored", "unexplained_jump")
 
     def test_limit_up_and_limit_down_are_no_jumps(self) -> None:
-        one = settled("2025-09-29 08:00", 5, bars_of(MONDAY, [10_000, 13_000, 9_100, 9_200, 9_300]))
+        one = resolved("2025-09-29 08:00", 5, bars_of(MONDAY, [10_000, 13_000, 9_100, 9_200, 9_300]))
         assert one.status == "matured"
 
     def test_a_jump_before_entry_leaves_the_score_alone(self) -> None:
-        one = settled("2025-09-30 08:00", 1, bars_of(MONDAY, [50_000, 10_000]))
+        one = resolved("2025-09-30 08:00", 1, bars_of(MONDAY, [50_000, 10_000]))
         assert one.status == "matured"
 
 
@@ -281,11 +281,11 @@ class TestFactors:
         bars = bars_of(MONDAY, [1000, 1010, 205, 210])
         day = krx.shift(MONDAY, 2).day
         bars[day] = bars[day]._replace(factor=0.2)
-        one = settled("2025-09-29 08:00", 3, bars)
+        one = resolved("2025-09-29 08:00", 3, bars)
         assert (one.status, one.entry_price, one.exit_price, one.factor) == ("matured", 999, 205, 0.2)
         assert one.log_return == pytest.approx(log(205 / (999 * 0.2)))
         # Entered on the first session at the new price: there is nothing to adjust.
-        after = settled("2025-10-01 08:00", 2, bars)
+        after = resolved("2025-10-01 08:00", 2, bars)
         assert (after.factor, after.log_return) == (1, pytest.approx(log(210 / 204)))
 
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from azak_assets import krx
-from azak_assets.warehouse import encode
+from azak_assets.warehouse import copy_format, encode
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -123,7 +123,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half(
     if rows_before:
         load(warehouse, frame(1))
     started, killed = threading.Event(), threading.Event()
-    blocks = encode.copy_blocks
+    blocks = copy_format.copy_blocks
 
     def slow_blocks(*arguments: Any) -> Any:
         for number, block in enumerate(blocks(*arguments)):

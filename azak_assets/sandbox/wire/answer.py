@@ -73,11 +73,11 @@ def mood_of(text: str, model: str) -> float:
 def _weighted(text: str) -> list[tuple[str, int]]:
     """The parts of a prompt with their weight: of a JSON prompt only the article it is about, else line by line."""
     try:
-        told = json.loads(text)
+        content = json.loads(text)
     except ValueError:
-        told = None
-    if isinstance(told, dict) and isinstance(told.get("article"), dict):
-        article = told["article"]
+        content = None
+    if isinstance(content, dict) and isinstance(content.get("article"), dict):
+        article = content["article"]
         return [(str(value), 3 if _HEADLINE.search(key) else 1) for key, value in article.items()]
     return [(line, 3 if _HEADLINE.search(line) else 1) for line in text.splitlines()]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from azak_assets import krx
 from azak_assets.sandbox.wire.kis_fields import Row, change_of, day_of, field_of, stamp
-from azak_assets.sandbox.worlds.world import Breadth, IndexBar, InvestorFlow, OvertimeBar, Side, World
+from azak_assets.sandbox.worlds.world import Breadth, IndexBar, InvestorFlow, OvertimeBar, Side, UpstreamData
 
 ROWS, TABLE_ROWS = 30, 100
 MILLION = 1_000_000
@@ -33,7 +33,7 @@ _OVERTIME_HEAD = (
 class AfterClose:
     """The three services over a world."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime]) -> None:
+    def __init__(self, world: UpstreamData, clock: Callable[[], datetime]) -> None:
         self._world = world
         self._clock = clock
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
-from azak_assets.sandbox.wire.kis import Answer
-from azak_assets.sandbox.wire.kis_fields import RefusedError, Row
-from azak_assets.sandbox.worlds.world import Product, Ratios, World
+from azak_assets.sandbox.wire.kis_fields import RefusedError, Row, Service
+from azak_assets.sandbox.worlds.world import Product, Ratios, UpstreamData
 
 RATIO_ROWS = 30
 LEDGER_OK = {"msg_cd": "KIOK0530", "msg1": "조회되었습니다".ljust(80)}
@@ -44,7 +43,7 @@ _CLASSES = {"RT": "리츠", "KN": "코넥스"}
 class Companies:
     """The three services over a world."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime]) -> None:
+    def __init__(self, world: UpstreamData, clock: Callable[[], datetime]) -> None:
         self._world = world
         self._clock = clock
 
@@ -136,7 +135,7 @@ def _day(day: date | None) -> str:
     return f"{day:%Y%m%d}" if day else ""
 
 
-def services(world: World, clock: Callable[[], datetime]) -> dict[str, tuple[str, Answer]]:
+def services(world: UpstreamData, clock: Callable[[], datetime]) -> dict[str, tuple[str, Service]]:
     """What `kis.routes` serves besides its own: `folder/name` to transaction and answer."""
     companies = Companies(world, clock)
     return {

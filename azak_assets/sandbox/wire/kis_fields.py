@@ -1,14 +1,18 @@
-"""How the broker's quotation services read what they are asked, and write days and changes.
+"""How the broker's services read a query, and write days and changes.
 
-Put here what several of its services share; what one of them answers belongs to `kis` and `kis_after_close`.
+Belongs here: what several of its services share. Does not belong here: what one service answers (`kis_quotations`,
+`kis_quotes`, `kis_after_close`, `kis_company`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from typing import Any
 
 from azak_assets import krx
 
 Row = dict[str, str]
+Service = Callable[[Mapping[str, str]], dict[str, Any]]
+"""A service of the gateway: from a query to its part of the envelope. Raises RefusedError."""
 
 
 class RefusedError(Exception):

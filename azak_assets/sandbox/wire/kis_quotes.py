@@ -11,7 +11,7 @@ from typing import Any
 
 from azak_assets import krx
 from azak_assets.sandbox.worlds.books import LEVELS
-from azak_assets.sandbox.worlds.world import Issue, Level, Standing, World
+from azak_assets.sandbox.worlds.world import Issue, Level, Standing, UpstreamData
 
 Row = dict[str, str]
 
@@ -50,7 +50,7 @@ PHASES = {"before": "10", "continuous": "20", "call": "00", "after": "31"}
 class Quotes:
     """The two services over a world."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime]) -> None:
+    def __init__(self, world: UpstreamData, clock: Callable[[], datetime]) -> None:
         self._world = world
         self._clock = clock
 

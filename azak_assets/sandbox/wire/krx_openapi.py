@@ -1,4 +1,4 @@
-"""The exchange's Open API: a market's finished session in one answer, told from 08:00 of the next day.
+"""The exchange's Open API: a market's finished session in one answer, published from 08:00 of the next day.
 
 Field names, paths and error bodies belong here. A key is good unless it is empty or starts with `invalid`; one that
 starts with `partly` was approved for KOSPI and KOSDAQ alone. What the exchange counts is the world's to say.
@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from azak_assets import krx
 from azak_assets.sandbox.wire.limits import PerDay
-from azak_assets.sandbox.worlds.world import DailyBar, Issue, Market, World
+from azak_assets.sandbox.worlds.world import DailyBar, Issue, Market, UpstreamData
 
 SERVICES: dict[str, Market] = {"stk_bydd_trd": "KOSPI", "ksq_bydd_trd": "KOSDAQ", "knx_bydd_trd": "KONEX"}
-TOLD_FROM = time(8)
+PUBLISHED_FROM = time(8)
 
 
 def _refusal(status: int, words: str) -> Response:
@@ -36,12 +36,12 @@ def _row(day: date, issue: Issue, bar: DailyBar) -> dict[str, str]:
     }  # fmt: skip
 
 
-def routes(world: World, clock: Callable[[], datetime], a_day: PerDay) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime], a_day: PerDay) -> list[Route]:
     """Everything under the host."""
 
-    def told(market: Market, day: date) -> list[dict[str, str]]:
+    def published(market: Market, day: date) -> list[dict[str, str]]:
         now = clock()
-        if now < datetime.combine(day + timedelta(days=1), TOLD_FROM, krx.KST):
+        if now < datetime.combine(day + timedelta(days=1), PUBLISHED_FROM, krx.KST):
             return []
         return [_row(day, issue, bar) for issue, bar in world.exchange_day(market, day, now)]
 
@@ -60,6 +60,6 @@ def routes(world: World, clock: Callable[[], datetime], a_day: PerDay) -> list[R
             day = datetime.strptime(request.query_params.get("basDd", ""), "%Y%m%d").replace(tzinfo=krx.KST).date()
         except ValueError:
             return _refusal(400, "Bad Request")
-        return JSONResponse({"OutBlock_1": await run_in_threadpool(told, market, day)})
+        return JSONResponse({"OutBlock_1": await run_in_threadpool(published, market, day)})
 
     return [Route("/krx/svc/apis/{service:path}", answer, methods=["GET"])]

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from azak_assets.sandbox.worlds.world import INDICES, Issue, World
+from azak_assets.sandbox.worlds.world import INDICES, Issue, UpstreamData
 
 _HEAD = "short_code:9 isin:12 name:40 group:2 "
 _TAIL = (
@@ -117,7 +117,7 @@ def index_file() -> bytes:
     return _zip("idxcode.mst", b"".join(lines))
 
 
-def routes(world: World, clock: Callable[[], datetime]) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime]) -> list[Route]:
     """The three market files and the index codes."""
 
     async def download(request: Request) -> Response:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from azak_assets import krx
 from azak_assets.sandbox.wire.limits import PerDay, PerSecond
-from azak_assets.sandbox.worlds.world import Article, World, terms_of
+from azak_assets.sandbox.worlds.world import Article, UpstreamData, terms_of
 
 _ERRORS = {
     "SE01": (400, "Incorrect query request (잘못된 쿼리요청입니다.)"),
@@ -65,7 +65,7 @@ def _item(article: Article, terms: Sequence[str]) -> dict[str, str]:
     }
 
 
-def search(world: World, query: Mapping[str, str], now: datetime) -> dict[str, Any]:
+def search(world: UpstreamData, query: Mapping[str, str], now: datetime) -> dict[str, Any]:
     """One page of results. Sorted by date, or by how often the terms occur (`sim`). Raises SearchError."""
     words = query.get("query", "").strip()
     terms, _ = terms_of(words)
@@ -89,7 +89,7 @@ def search(world: World, query: Mapping[str, str], now: datetime) -> dict[str, A
     }
 
 
-def routes(world: World, clock: Callable[[], datetime], a_second: PerSecond, a_day: PerDay) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime], a_second: PerSecond, a_day: PerDay) -> list[Route]:
     """Everything under the host; any other search is refused as the host does."""
 
     def refuse(code: str) -> Response:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from azak_assets import krx
 from azak_assets.sandbox.wire.limits import PerDay
-from azak_assets.sandbox.worlds.world import Filing, World
+from azak_assets.sandbox.worlds.world import Filing, UpstreamData
 
 _MESSAGES = {
     "000": "정상",
@@ -69,7 +69,7 @@ def _three_months_after(day: date) -> date:
 class Service:
     """The two calls over a world, and one quota for both."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime], a_day: PerDay) -> None:
+    def __init__(self, world: UpstreamData, clock: Callable[[], datetime], a_day: PerDay) -> None:
         self._world = world
         self._clock = clock
         self._a_day = a_day
@@ -155,7 +155,7 @@ def _row(filing: Filing) -> dict[str, str]:
     }
 
 
-def routes(world: World, clock: Callable[[], datetime], a_day: PerDay) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime], a_day: PerDay) -> list[Route]:
     """Everything under the API's prefix."""
     service = Service(world, clock, a_day)
 

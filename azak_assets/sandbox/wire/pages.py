@@ -1,7 +1,7 @@
 """The article pages of the two publishers with feeds, and their robots.txt.
 
 The markup of each publisher's page is here, as its readers see it: headline, body, what stands between. What an article
-says is the world's; its body is its description, told at more length. As on the real sites, one page in a few sends
+says is the world's; its body is its description, at more length. As on the real sites, one page in a few sends
 CP949 without saying so, and one is behind a paywall.
 """
 
@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
-from azak_assets.sandbox.worlds.world import Article, World
+from azak_assets.sandbox.worlds.world import Article, UpstreamData
 
 ONE_IN_CP949, ONE_PAYWALLED = 7, 11
 
@@ -60,7 +60,7 @@ def _stamp(name: str, article: Article) -> str:
     return f"<span class='{name}'>{article.published_at.astimezone(krx.KST):%Y.%m.%d %H:%M}</span>"
 
 
-def routes(world: World, clock: Callable[[], datetime]) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime]) -> list[Route]:
     """Robots and article pages, each publisher's under the address its feed has here."""
 
     def page(publisher: str, address: str) -> Response:

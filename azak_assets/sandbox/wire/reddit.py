@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from azak_assets.sandbox.wire.limits import PerPeriod
-from azak_assets.sandbox.worlds.world import Post, World
+from azak_assets.sandbox.worlds.world import Post, UpstreamData
 
 TOKEN_LIFE = timedelta(days=1)
 PRIVATE, BANNED = "a_private_one", "a_banned_one"
@@ -83,7 +83,7 @@ def _refused(status: int, message: str, **more: Any) -> Response:
 class Gateway:
     """The tokens that were issued, and the count of calls by application."""
 
-    def __init__(self, world: World, clock: Callable[[], datetime], calls: PerPeriod) -> None:
+    def __init__(self, world: UpstreamData, clock: Callable[[], datetime], calls: PerPeriod) -> None:
         self._world = world
         self._clock = clock
         self._calls = calls
@@ -146,7 +146,7 @@ class Gateway:
         return JSONResponse(page(posts, request.query_params))
 
 
-def routes(world: World, clock: Callable[[], datetime], calls: PerPeriod) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime], calls: PerPeriod) -> list[Route]:
     """The sign-in and the listings `new` and `hot`, at one host."""
     gateway = Gateway(world, clock, calls)
     return [

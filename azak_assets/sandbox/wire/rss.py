@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from azak_assets import krx
-from azak_assets.sandbox.worlds.world import Article, World
+from azak_assets.sandbox.worlds.world import Article, UpstreamData
 
 ITEMS = 50
 
@@ -51,7 +51,7 @@ def _is_unchanged(request: Request, tag: str, modified: datetime) -> bool:
     return since.tzinfo is not None and since >= modified
 
 
-def routes(world: World, clock: Callable[[], datetime]) -> list[Route]:
+def routes(world: UpstreamData, clock: Callable[[], datetime]) -> list[Route]:
     """Both publishers' feeds; every section carries the same items."""
 
     def feed(request: Request, publisher: Publisher) -> Response:

@@ -1,6 +1,6 @@
 """Telegram's Bot API, as far as messages are sent with it: HTML, lengths, limits, refusals.
 
-Nobody reads these messages: they are kept for whoever asks at /sandbox/telegram. A bot whose token begins with
+The messages reach no person: /sandbox/telegram returns them. A bot whose token begins with
 `invalid` is unknown; of chats, 403 has blocked the bot and 404 does not exist.
 """
 

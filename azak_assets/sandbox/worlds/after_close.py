@@ -56,7 +56,7 @@ class AfterClose:
         def side(net: int, share: float, draw: float) -> Side:
             bought = max(round(volume * share + net / 2), net, 0)
             sold = bought - net
-            # Nobody pays exactly the average.
+            # No trade happens exactly at the average.
             return Side(bought, sold, round(bought * average * (1 + 0.001 * draw)), round(sold * average))
 
         return InvestorFlow(

@@ -206,9 +206,9 @@ class Newsroom:
 
     def page(self, address: str, now: datetime) -> Article | None:
         """The article at a publisher's own address, if it is out by `now`; addresses carry their day."""
-        told = _DAY.search(address)
+        written = _DAY.search(address)
         try:
-            day = datetime.strptime(told[1] if told else "", "%Y%m%d").replace(tzinfo=krx.KST).date()
+            day = datetime.strptime(written[1] if written else "", "%Y%m%d").replace(tzinfo=krx.KST).date()
         except ValueError:
             return None
         if not FIRST_SESSION <= day <= now.astimezone(krx.KST).date():

@@ -216,7 +216,7 @@ class Article:
 class Post:
     """One post of a subreddit as it stands at the time asked. `author` is "" where the account is gone.
 
-    `link` is "" for a post of text; `removed_by` says who removed it, "" where nobody did.
+    `link` is "" for a post of text; `removed_by` says who removed it, "" where it stands.
     """
 
     post_id: str
@@ -259,7 +259,7 @@ class Company:
     modified_on: date
 
 
-class World(Protocol):
+class UpstreamData(Protocol):
     """A market, its news and its filings. Sequences of bars and filings are oldest first, of articles newest first.
 
     A feed that is not in `feeds` answers with nothing, as an upstream would that holds no such record.
@@ -284,7 +284,7 @@ class World(Protocol):
         """Every issue of the master files."""
 
     def issue(self, code: str, now: datetime) -> Issue | None:
-        """One issue, also one that has left the market since; None for a code nobody ever had."""
+        """One issue, also one that has left the market since; None for a code that never existed."""
 
     def daily_bars(self, code: str, start: date, end: date, now: datetime, *, adjusted: bool) -> Sequence[DailyBar]:
         """Bars inside [start, end], today's unfinished one included while its session runs."""
@@ -314,7 +314,7 @@ class World(Protocol):
         """An issue in the ledger, also one that has left the market since."""
 
     def standing(self, code: str, now: datetime) -> Standing | None:
-        """Quote and order book of this instant; None for a code nobody has."""
+        """Quote and order book of this instant; None for a code that does not exist."""
 
     def search(self, query: str, now: datetime) -> Sequence[Article]:
         """Articles whose title or description the query matches."""

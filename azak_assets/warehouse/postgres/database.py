@@ -7,35 +7,29 @@ Two databases stand side by side on one server: Azak's own and Dagster's storage
 event log and Dagster's migrations and ours never meet.
 """
 
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-import sqlalchemy as sa
-from alembic import command
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from azak_assets.warehouse import migrations
 from azak_assets.warehouse.postgres import server
+from azak_assets.warehouse.postgres.address import DatabaseError, parse_url
+from azak_assets.warehouse.postgres.address_file import ANALYST
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 MINIMUM_VERSION = 15
-DRIVER = "psycopg"
 DAGSTER_DRIVER = "psycopg2"
 """dagster-postgres speaks psycopg2 and nothing else."""
 READY_TIMEOUT_S = 15.0
 
 HOPELESS = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
 """Answers that waiting does not change (in the language of an English server; others are waited for, then shown)."""
-
-
-class DatabaseError(Exception):
-    """A database that cannot be used; the message names host, port and database, never a password, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +52,14 @@ class MigrationStatus:
     """`revision: title` of each migration that `upgrade` would run, in that order."""
 
 
-def parse_url(text: str) -> sa.URL:
-    """Read a database URL as users write it and give it our driver.
-
-    `postgresql://` (and libpq's `postgres://`) means "you pick the driver"; any other driver than psycopg is refused.
-
-    Raises:
-        DatabaseError: not a PostgreSQL URL with a database name. The text is not repeated: it may hold a password.
-    """
-    advice = "write postgresql+psycopg://user:password@host:5432/database"
-    try:
-        url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError) as error:
-        msg = f"AZAK_DATABASE_URL cannot be read as a URL: {advice}."
-        raise DatabaseError(msg) from error
-    if url.drivername not in ("postgresql", "postgres", f"postgresql+{DRIVER}"):
-        msg = f"AZAK_DATABASE_URL names `{url.drivername}`, Azak speaks to PostgreSQL through psycopg: {advice}."
-        raise DatabaseError(msg)
-    if not url.database:
-        msg = f"AZAK_DATABASE_URL names no database: {advice}."
-        raise DatabaseError(msg)
-    return url.set(drivername=f"postgresql+{DRIVER}")
-
-
-def create_engine(url: str) -> sa.Engine:
+def create_engine(url: str) -> "sa.Engine":
     """An engine for Azak's own database: it notices a restarted server before it uses a dead connection, and keeps the
     parameters of a failed statement, which may hold a token, out of error messages.
     """
+    import sqlalchemy as sa  # noqa: PLC0415 - 0.4 s, and no command needs an engine to look at the state of a database
+
     return sa.create_engine(
-        parse_url(url),
+        parse_url(url).render_as_string(hide_password=False),
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={"connect_timeout": 10, "application_name": "azak"},
@@ -107,14 +80,11 @@ def ensure_databases(home: Path, database_url: str | None) -> Databases:
         for name in ("azak", "dagster"):
             _create_if_missing(info.url("postgres"), name)
         return Databases(info.url("azak"), info.url("dagster", DAGSTER_DRIVER))
-    url = parse_url(database_url)
+    address = parse_url(database_url)
     wait_until_ready(database_url)
-    dagster_name = f"{url.database}_dagster"
-    _create_if_missing(database_url, dagster_name)
-    return Databases(
-        url.render_as_string(hide_password=False),
-        url.set(drivername=f"postgresql+{DAGSTER_DRIVER}", database=dagster_name).render_as_string(hide_password=False),
-    )
+    dagster = address.set(drivername=f"postgresql+{DAGSTER_DRIVER}", database=f"{address.database}_dagster")
+    _create_if_missing(database_url, dagster.database)
+    return Databases(address.render_as_string(hide_password=False), dagster.render_as_string(hide_password=False))
 
 
 def wait_until_ready(url: str, timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -134,14 +104,14 @@ def wait_until_ready(url: str, timeout_s: float = READY_TIMEOUT_S) -> None:
             reason = " ".join(str(error).split())
             if time.monotonic() >= deadline or any(words in reason for words in HOPELESS):
                 msg = (
-                    f"PostgreSQL does not let us into {_where(parsed)} ({reason}): start it, or correct "
+                    f"PostgreSQL does not let us into {parsed} ({reason}): start it, or correct "
                     "AZAK_DATABASE_URL (without it Azak runs its own server)."
                 )
                 raise DatabaseError(msg) from error
             time.sleep(0.25)
     if version < MINIMUM_VERSION * 10000:
         msg = (
-            f"PostgreSQL at {_where(parsed)} is version {version // 10000}.{version % 10000} and Azak needs "
+            f"PostgreSQL at {parsed} is version {version // 10000}.{version % 10000} and Azak needs "
             f"{MINIMUM_VERSION} or newer: upgrade it, or unset AZAK_DATABASE_URL to use the embedded server."
         )
         raise DatabaseError(msg)
@@ -152,13 +122,18 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Two upgrades at once run one after the other; the second finds nothing to do.
     """
-    status(url)  # refuses a database of a newer Azak with a sentence instead of Alembic's "can't locate revision"
-    command.upgrade(migrations.config(url), revision)
+    # `status` refuses a database of a newer Azak with a sentence instead of Alembic's "can't locate revision".
+    if status(url).pending:
+        from alembic import command  # noqa: PLC0415 - 0.9 s with SQLAlchemy, and most starts find nothing to migrate
+
+        command.upgrade(migrations.config(url), revision)
     _let_analyst_read(url)
 
 
 def downgrade(url: str, revision: str = "-1") -> None:
     """Take migrations back: one by default, all with `base`. Tables and their rows go with them."""
+    from alembic import command  # noqa: PLC0415
+
     status(url)
     command.downgrade(migrations.config(url), revision)
 
@@ -174,23 +149,27 @@ def status(url: str) -> MigrationStatus:
     Raises:
         DatabaseError: the database stands at a revision this version does not know (a newer Azak wrote it).
     """
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            found = MigrationContext.configure(connection, opts={"version_table_schema": "ops"}).get_current_revision()
-    finally:
-        engine.dispose()
-    scripts = ScriptDirectory.from_config(migrations.config(url))
-    known = [script.revision for script in scripts.walk_revisions()]
-    if found is not None and found not in known:
+    revisions = migrations.revisions()
+    names = [revision.name for revision in revisions]
+    found = _revision_of(url)
+    if found is not None and found not in names:
         msg = (
-            f"{_where(parse_url(url))} stands at revision {found}, which this version of Azak does not know: use the "
+            f"{parse_url(url)} stands at revision {found}, which this version of Azak does not know: use the "
             "newer version that migrated it, or another database."
         )
         raise DatabaseError(msg)
-    newer = known[: known.index(found)] if found else known
-    pending = tuple(f"{name}: {scripts.get_revision(name).doc}" for name in reversed(newer))
-    return MigrationStatus(found, known[0], pending)
+    newer = revisions[names.index(found) + 1 :] if found else revisions
+    return MigrationStatus(found, names[-1], tuple(f"{name}: {title}" for name, title in newer))
+
+
+def _revision_of(url: str) -> str | None:
+    """The content of Alembic's own table."""
+    with connect(url) as connection:
+        exists = connection.execute("select to_regclass('ops.alembic_version') is not null").fetchone()
+        if exists != (True,):
+            return None
+        row = connection.execute("select version_num from ops.alembic_version").fetchone()
+        return None if row is None else str(row[0])
 
 
 def _let_analyst_read(url: str) -> None:
@@ -198,7 +177,7 @@ def _let_analyst_read(url: str) -> None:
     with connect(url) as connection, connection.transaction():
         # Two first grants at once would collide in the catalogue.
         connection.execute("select pg_advisory_xact_lock(hashtextextended('azak.grants', 0))")
-        role = connection.execute("select 1 from pg_roles where rolname = %s", [server.ANALYST]).fetchone()
+        role = connection.execute("select 1 from pg_roles where rolname = %s", [ANALYST]).fetchone()
         marts = connection.execute("select 1 from pg_namespace where nspname = 'marts'").fetchone()
         if role and marts:
             for grant in (
@@ -206,14 +185,13 @@ def _let_analyst_read(url: str) -> None:
                 "grant select on all tables in schema marts to {}",
                 "alter default privileges in schema marts grant select on tables to {}",
             ):
-                connection.execute(sql.SQL(grant).format(sql.Identifier(server.ANALYST)))
+                connection.execute(sql.SQL(grant).format(sql.Identifier(ANALYST)))
 
 
 def connect(url: str, connect_timeout: int = 10) -> psycopg.Connection:
     """A plain autocommit connection for a URL as SQLAlchemy writes it, for statements about databases and roles."""
-    parsed = parse_url(url)
-    address = parsed.translate_connect_args(username="user", database="dbname") | dict(parsed.query)
-    return psycopg.connect(**address, autocommit=True, connect_timeout=connect_timeout, application_name="azak")
+    given: dict[str, Any] = parse_url(url).parameters | {"connect_timeout": connect_timeout, "application_name": "azak"}
+    return psycopg.connect(**given, autocommit=True)
 
 
 def _create_if_missing(url: str, name: str) -> None:
@@ -228,13 +206,7 @@ def _create_if_missing(url: str, name: str) -> None:
         except psycopg.errors.InsufficientPrivilege as error:
             role = connection.info.user
             msg = (
-                f"The role {role} may not create the database {name} at {_where(parse_url(url))}, where Dagster keeps "
+                f"The role {role} may not create the database {name} at {parse_url(url)}, where Dagster keeps "
                 f'its runs: let the owner of that server run `create database "{name}" owner "{role}"`.'
             )
             raise DatabaseError(msg) from error
-
-
-def _where(url: sa.URL) -> str:
-    host = url.host or url.query.get("host") or "localhost"
-    port = url.port or url.query.get("port") or 5432
-    return f'host {host}, port {port}, database "{url.database}"'

@@ -1,12 +1,16 @@
 """The world a database belongs to: live, a seeded sandbox or a replay; stamped at first use, never mixed.
 
-Belongs here: the stamp and its refusal. Does not belong here: which world a process works in (`resources` asks the
+Belongs here: the stamp and its refusal. Does not belong here: which world a process works in (`runtime` asks the
 settings and the sandbox), nor what a world contains.
 """
 
 import re
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+from azak_assets.warehouse.postgres.database import connect
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 WORLD = re.compile(r"live|seed:\d+|replay:[0-9a-f]+")
 
@@ -23,7 +27,7 @@ class WorldMismatch(Exception):  # noqa: N818 -- named for what happened, as the
         )
 
 
-def stamp(engine: sa.Engine, world: str) -> None:
+def stamp(engine: "sa.Engine", world: str) -> None:
     """Claim a fresh database for a world, or confirm that it belongs to it already; two first users at once are safe.
 
     Args:
@@ -40,24 +44,22 @@ def stamp(engine: sa.Engine, world: str) -> None:
     # The second of two first users waits at the primary key until the first commits, then sees its row: each statement
     # of a READ COMMITTED transaction has its own snapshot.
     with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-        stamped = connection.execute(
-            sa.text(
-                "insert into ops.world (world, stamped_at) values (:world, clock_timestamp()) on conflict do nothing"
-            ),
-            {"world": world},
+        stamped = connection.exec_driver_sql(
+            "insert into ops.world (world, stamped_at) values (%s, clock_timestamp()) on conflict do nothing", (world,)
         )
         if stamped.rowcount:
             # Where a reader of the marts looks, who may not read `ops`.
-            connection.execute(sa.text(f"comment on schema marts is 'dbt: what analysts read. {_meaning(world)}'"))
-        found: str = connection.execute(sa.text("select world from ops.world")).scalar_one()
+            connection.exec_driver_sql(f"comment on schema marts is 'dbt: what analysts read. {_meaning(world)}'")
+        found: str = connection.exec_driver_sql("select world from ops.world").scalar_one()
     if found != world:
         raise WorldMismatch(found, world)
 
 
-def current(engine: sa.Engine) -> str | None:
-    """The world of a migrated database; None while nobody used it."""
-    with engine.connect() as connection:
-        return connection.execute(sa.text("select world from ops.world")).scalar_one_or_none()
+def current(url: str) -> str | None:
+    """The world of a migrated database; None before its first use."""
+    with connect(url) as connection:
+        row = connection.execute("select world from ops.world").fetchone()
+    return None if row is None else str(row[0])
 
 
 def _meaning(world: str) -> str:

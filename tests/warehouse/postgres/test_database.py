@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 from psycopg import sql
 
+from azak_assets.warehouse import migrations
 from azak_assets.warehouse.postgres import database as databases
 from azak_assets.warehouse.postgres import server
+from azak_assets.warehouse.postgres.address import parse_url
 
 
 @pytest.fixture
@@ -118,7 +121,7 @@ def test_migrations_go_up_down_and_up_again_and_say_where_they_stand(empty_datab
 
 def test_two_upgrades_at_once_are_one(empty_database: str) -> None:
     url = empty_database
-    code = "import sys; from azak_assets.warehouse import database; database.upgrade(sys.argv[1])"
+    code = "import sys; from azak_assets.warehouse.postgres import database; database.upgrade(sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", code, url], stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in running:
         _, errors = process.communicate(timeout=120)
@@ -175,3 +178,28 @@ def test_parameters_stay_out_of_error_messages(engine: sa.Engine) -> None:
     with pytest.raises(sa.exc.ProgrammingError) as raised, engine.connect() as connection:
         connection.execute(sa.text("select * from nowhere where token = :token"), {"token": "very-secret"})
     assert "very-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:p%40s@h:5433/d",
+        "postgresql://u:p/s:s%@h/d?sslmode=require&application_name=a%20b",
+        "postgresql://h/d",
+        "postgresql://u@[::1]:5433/d",
+        "postgresql+psycopg://postgres@/azak?host=%2Fhome%2Fa%20b%2Frun&port=5433",
+        "postgresql://u:p+q@h/a%2Fb",
+    ],
+)
+def test_a_url_is_read_as_sqlalchemy_reads_it(text: str) -> None:
+    address = parse_url(text)
+    theirs = sa.make_url(text).set(drivername="postgresql+psycopg")
+    assert sa.make_url(address.render_as_string(hide_password=False)) == theirs
+    assert address.parameters == theirs.translate_connect_args(username="user", database="dbname") | dict(theirs.query)
+    if theirs.password:
+        assert theirs.password not in repr(address) + address.render_as_string() + str(address)
+
+
+def test_the_migrations_are_those_that_alembic_finds_in_its_order() -> None:
+    found = ScriptDirectory.from_config(migrations.config("postgresql+psycopg://u@h/d")).walk_revisions()
+    assert [(script.revision, script.doc) for script in reversed(list(found))] == list(migrations.revisions())

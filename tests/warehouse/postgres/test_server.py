@@ -22,6 +22,8 @@ import psycopg
 import pytest
 
 from azak_assets.warehouse.postgres import database, server
+from azak_assets.warehouse.postgres.home import Home
+from azak_assets.warehouse.postgres.programs import find_account
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act for several system accounts")
@@ -392,7 +394,7 @@ def test_as_root_a_home_below_a_closed_folder_works_and_the_folder_stays_unliste
 
 @as_root
 def test_an_ordinary_user_runs_it_as_themselves_and_root_may_join(home: Path) -> None:
-    user = server._account(server._Home(home))
+    user = find_account(Home(home))
     assert user is not None
     home.mkdir()
     home.parent.chmod(0o755)
