@@ -9,7 +9,9 @@ databases); `AZAK_TEST_DATA` names the folder of recorded data (default: `../sha
 
 import json
 import os
+import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +24,25 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from azak_assets.cli.environment import DBT_PROJECT, ready_manifest
+from azak_assets.cli.processes import STOPS
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.postgres import server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What a test starts meets every signal with the system's default, also below `nohup make test &`.
+
+    There Ctrl-C and a closed terminal are ignored, and every program started inherits that. A handler that does nothing
+    ignores them too, and exec resets it. Workers of xdist do this themselves: they must not lose it to their own exec.
+    """
+    has_workers = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+    if has_workers or threading.current_thread() is not threading.main_thread():
+        return
+    for number in STOPS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
