@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from tenacity import wait_none
 
 from azak_assets import krx
-from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
 from azak_assets.defs.market import witness
 from azak_assets.runtime import Upstreams, World
@@ -25,6 +24,7 @@ from azak_assets.settings import Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import Made, materialize, tags_of_range
 
 NOW = datetime.now(krx.KST)
 LAST = krx.shift(krx.last_closed_session(NOW).day, -3).day
@@ -114,18 +114,7 @@ def load_bars(world: Exchange, warehouse: Warehouse) -> Callable[..., dict[str, 
     return load
 
 
-class Outcome:
-    """What one run of the asset told."""
-
-    def __init__(self, result: dg.ExecuteInProcessResult) -> None:
-        self.success = result.success
-        self.said = " ".join(_cause(event) for event in result.all_events if event.is_step_failure)
-        made = result.get_asset_materialization_events()
-        metadata = made[0].step_materialization_data.materialization.metadata if made else {}
-        self.metadata = {name: value.value for name, value in metadata.items()}
-
-
-Ask = Callable[..., Outcome]
+Ask = Callable[..., Made]
 
 
 @pytest.fixture
@@ -138,25 +127,13 @@ def ask(sandbox: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> 
     of_world = World(told["world"], frozenset(told["feeds"]))
     opened = []
 
-    def materialize(first: date, last: date | None = None, *, world: World = of_world, **changes: Any) -> Outcome:
+    def run(first: date, last: date | None = None, *, world: World = of_world, **changes: Any) -> Made:
         upstreams = Upstreams(Settings().in_sandbox(sandbox).model_copy(update=changes), world, warehouse.engine)
         opened.append(upstreams)
-        days = {
-            "dagster/asset_partition_range_start": str(first),
-            "dagster/asset_partition_range_end": str(last or first),
-        }
-        with dg.DagsterInstance.ephemeral() as instance:
-            return Outcome(
-                dg.materialize(
-                    [witness.krx_daily_bars],
-                    instance=instance,
-                    resources={"warehouse": warehouse, "upstreams": upstreams},
-                    tags=days,
-                    raise_on_error=False,
-                )
-            )
+        resources = {"warehouse": warehouse, "upstreams": upstreams}
+        return materialize(witness.krx_daily_bars, resources, tags=tags_of_range(first, last))
 
-    yield materialize
+    yield run
     for one in opened:
         one.close()
 
