@@ -15,7 +15,6 @@ from azak_assets.warehouse.postgres import server
 from tests.homes import FinishedRun, Home, new_home
 from tests.integration.replay_folder import COMPANIES, DISTINCT_INSIDE, HALTED, MATCHED
 
-
 pytestmark = pytest.mark.timeout(900)  # whole runs, on a machine that others use too
 
 
