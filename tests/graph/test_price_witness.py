@@ -26,7 +26,8 @@ from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.harness import Made, materialize, tags_of_range
 
-NOW = datetime.now(krx.KST)
+NOW = datetime(2026, 11, 20, 20, tzinfo=krx.KST)
+"""Of the sandbox and of those who ask it: the market of another day would have other halts and other closes."""
 LAST = krx.shift(krx.last_closed_session(NOW).day, -3).day
 FIRST = krx.shift(LAST, -19).day
 MARKETS: tuple[Market, ...] = ("KOSPI", "KOSDAQ", "KONEX")
@@ -64,7 +65,7 @@ def world(played: Exchange) -> Exchange:
 
 @pytest.fixture(scope="module")
 def sandbox(played: Exchange) -> Iterator[str]:
-    with start_in_thread(create_app(played)) as url:
+    with start_in_thread(create_app(played, clock=lambda: NOW)) as url:
         yield url
 
 
@@ -123,6 +124,7 @@ def ask(sandbox: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(transport, "_backoff", wait_none())
     monkeypatch.setattr(transport, "ATTEMPTS", 2)
     monkeypatch.setattr(failures, "RETRIES", 0)
+    monkeypatch.setattr(Upstreams, "now", lambda _: NOW)
     told = httpx.get(f"{sandbox}/sandbox/world").json()
     of_world = World(told["world"], frozenset(told["feeds"]))
     opened = []
