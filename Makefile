@@ -43,8 +43,16 @@ PORT ?= 3000
 run: $(RUN_STAMP) ## start everything and open the Dagster UI (PORT=3001 for another port); Ctrl-C stops it
 	@exec $(BIN)/azak up --port $(PORT)
 
-test: lint ## install, then lint, types, import rules, dbt tests and pytest
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak and not timing'
+# By another name: make runs a line with its own name in it in a dry run too.
+LINT := $(MAKE) --no-print-directory lint
+
+test: $(DEV_STAMP) ## install, then lint, types, import rules, dbt tests and pytest
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; trap 'kill "$$lint"; exit 130' INT TERM; \
+	$(LINT) >"$$log" 2>&1 & lint=$$!; \
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m 'not soak and not timing'; tests=$$?; \
+	wait "$$lint"; linted=$$?; cat "$$log"; \
+	[ "$$linted" -eq 0 ] || echo "make lint failed: see above"; \
+	exit $$((tests ? tests : linted))
 	$(BIN)/pytest -m timing
 
 soak: $(DEV_STAMP) ## kill runs and steps everywhere, 10,000 damaged answers a question, the recorded January twice (over an hour)

@@ -8,6 +8,7 @@ import sys
 
 NAMES = (
     "start", "load_partition", "kis_client", "kis_minutes", "daily_session", "landing", "dbt_window", "text",
+    "opening",
 )  # fmt: skip
 
 if __name__ == "__main__":

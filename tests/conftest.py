@@ -9,7 +9,9 @@ databases); `AZAK_TEST_DATA` names the folder of recorded data (default: `../sha
 
 import json
 import os
+import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +24,47 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from azak_assets.cli.environment import DBT_PROJECT, ready_manifest
+from azak_assets.cli.processes import STOPS
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.postgres import server
+from tests.homes import FinishedRun, built_once, copy, new_home
+from tests.integration import replay_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What a test starts meets every signal with the system's default, also below `nohup make test &`.
+
+    There Ctrl-C and a closed terminal are ignored, and every program started inherits that. A handler that does nothing
+    ignores them too, and exec resets it. Workers of xdist do this themselves: they must not lose it to their own exec.
+    """
+    has_workers = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+    if has_workers or threading.current_thread() is not threading.main_thread():
+        return
+    for number in STOPS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+LONGEST_FIRST = (
+    "cli/test_up.py",
+    "integration/test_killed_runs.py",
+    "docker/test_services.py",
+    "integration/test_replay_run.py",
+    "integration/test_bad_input.py",
+    "integration/test_every_feed.py",
+    "integration/test_source_failures.py",
+    "cli/test_commands.py",
+)
+"""Files that take longest, measured: one that starts last leaves the other workers idle (`--no-loadscope-reorder` keeps
+this order, by default the files with the most tests start first)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they were found."""
+    ranks = {REPOSITORY / "tests" / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +139,49 @@ def recorded_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded data at {folder}: set AZAK_TEST_DATA to its folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all xdist workers of this test session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def recorded_folder(of_all_workers: Path) -> Path:
+    """The small recorded market of invented companies; one world for all workers."""
+    return built_once(of_all_workers, "recorded", replay_folder.write)
+
+
+@pytest.fixture(scope="session")
+def prepared_home(of_all_workers: Path, recorded_folder: Path) -> Path:
+    """A home to copy: server stopped, both databases at the newest migration, of no world yet."""
+
+    def build(kept: Path) -> None:
+        with new_home(recorded_folder) as home:
+            migrated = home.azak("db", "migrate")
+            assert "applied" in migrated.stdout, migrated.stdout + migrated.stderr
+            server.stop(home.path)
+            copy(home.path, kept)
+
+    return built_once(of_all_workers, "prepared", build)
+
+
+@pytest.fixture(scope="session")
+def finished_run(of_all_workers: Path, recorded_folder: Path) -> FinishedRun:
+    """What one undisturbed `azak run` over the recorded folder left."""
+
+    def build(kept: Path) -> None:
+        with new_home(recorded_folder) as home:
+            finished = home.azak()
+            assert finished.returncode == 0, finished.stdout + finished.stderr
+            (kept / "state.json").write_text(json.dumps(home.state()))
+            server.stop(home.path)
+            copy(home.path, kept / "home")
+
+    kept = built_once(of_all_workers, "finished", build)
+    return FinishedRun(kept / "home", json.loads((kept / "state.json").read_text()))
 
 
 @pytest.fixture(scope="session")

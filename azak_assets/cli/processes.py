@@ -25,6 +25,8 @@ STOP_PATIENCE_S = 12
 """A run that gets the signal finishes its transaction first; after this long it is killed, and its transaction rolls
 back.
 """
+LAST_PATIENCE_S = 3
+"""What the first signal did not end has this long after SIGTERM, and again after SIGKILL."""
 
 
 UP_LOCK = "up.lock"
@@ -50,8 +52,8 @@ class _Held:
 
 
 def stop_on_signals() -> None:
-    """From now on each of `STOPS` raises `Stopped` in the main thread. A command started by nohup outlives its
-    terminal.
+    """From now on each of `STOPS` raises `Stopped` in the main thread, also where Ctrl-C was inherited as ignored (the
+    background of a shell script). SIGHUP alone stays ignored: a command started by nohup outlives its terminal.
     """
     # A query that is cut short makes psycopg complain of its rollback, on the terminal where nobody handles it.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -90,6 +92,24 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def default_dispositions() -> Iterator[None]:
+    """A program that starts in the block meets each of `STOPS` with the system's default.
+
+    Under `nohup`, and in the background of a shell script, we inherit some of them as ignored, and a program that we
+    start would too: exec keeps an ignored signal ignored, and resets one that has a handler. So the ignored ones get a
+    handler that does nothing while the program starts; the main thread alone may set handlers.
+    """
+    ignored = [number for number in STOPS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def is_held(lock: Path) -> bool:
     """Whether another process holds this lock now."""
     probe = fasteners.InterProcessLock(lock)
@@ -126,11 +146,13 @@ class Child:
     ) -> "Child":
         """Start ``command`` in a session of its own: Ctrl-C reaches us alone, and we stop our children in order.
 
+        It ignores no signal because we inherited it as ignored.
+
         Its standard input is a pipe that closes when we end, however we end; a child that reads it can follow us.
         ``among`` is the list that will be stopped: no signal finds the child started and not in it.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output, signals_held():
+        with log.open("ab") as output, signals_held(), default_dispositions():
             process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
@@ -249,7 +271,7 @@ def end_all(
 
     ``left`` looks anew each time: a process that is about to stop may still start another.
     """
-    for number, patience in ((None, patience_s), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
+    for number, patience in ((None, patience_s), (signal.SIGTERM, LAST_PATIENCE_S), (signal.SIGKILL, LAST_PATIENCE_S)):
         members = [member for member in dict.fromkeys([*known, *left()]) if _runs(member)]
         if number is not None:
             tell(members, number)

@@ -30,7 +30,7 @@ from azak_assets.settings import SANDBOX_PREFIXES, Settings, described
 from azak_assets.warehouse.postgres import database, server
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.integration.conftest import AZAK, Home
+from tests.homes import AZAK, Home, new_home
 
 MARKER = "do-not-show-me"
 SECRETS = {
@@ -72,16 +72,11 @@ def refused(home: Path, *arguments: str, **variables: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
+def home(prepared_home: Path, recorded_folder: Path) -> Iterator[Path]:
     """A migrated home whose server runs."""
-    # Not pytest's folder: it is closed to the account that the server runs as when we are root.
-    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
-    try:
-        assert "applied" in done(path, "db", "migrate")
-        yield path
-    finally:
-        server.stop(path)
-        shutil.rmtree(path, ignore_errors=True)
+    with new_home(recorded_folder, like=prepared_home) as home:
+        server.ensure_running(home.path)
+        yield home.path
 
 
 def commands(group: typer.core.TyperGroup, *above: str) -> Iterator[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from azak_assets.cli import processes
 from azak_assets.cli.processes import Child, end_all, family, stop
 
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
@@ -71,7 +72,8 @@ def test_a_pid_that_somebody_else_has_by_now_is_left_alone(bystander: psutil.Pro
     assert family(bystander.pid, bystander.create_time() - 60) == []
 
 
-def test_who_does_not_listen_is_killed(tmp_path: Path) -> None:
+def test_who_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LAST_PATIENCE_S", 0.2)
     stubborn = child(tmp_path, STUBBORN)
     until(lambda: "here" in stubborn.log.read_text())
     end_all(stubborn.family, patience_s=0.2)
@@ -84,8 +86,10 @@ import os, signal, subprocess, sys, time
 from contextlib import ExitStack
 from pathlib import Path
 from azak_assets.cli import processes
+from azak_assets.cli import processes
 from azak_assets.cli.processes import Child, Stopped, stop, stop_on_signals
 stop.__defaults__ = (1,)  # patience
+processes.LAST_PATIENCE_S = 0.5
 stop_on_signals()
 def start(name, *command, among=None):
     return Child.start(name, command, environment={}, log=Path(name), cwd=".", among=among)
@@ -97,21 +101,27 @@ print("ready", flush=True)
 """
 
 
+BEHIND_NOHUP = ("sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh")
+"""Put before a command it starts as below `nohup … &`: Ctrl-C and a closed terminal are ignored from birth."""
+
+
 @contextmanager
-def running(tmp_path: Path, body: str) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+def running(
+    tmp_path: Path, body: str, under: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
     """Another interpreter that has one child, which only a kill ends, and runs ``body``; and that child."""
     code = f"STUBBORN = {STUBBORN!r}{PREAMBLE}{body}"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+        [*under, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
     ) as started:
         assert started.stdout is not None
-        below = psutil.Process(int(started.stdout.readline()))
+        child = psutil.Process(int(started.stdout.readline()))
         try:
             assert started.stdout.readline() == "ready\n"
-            yield started, below
+            yield started, child
         finally:
             started.kill()
-            for member in (below, *below.children()) if below.is_running() else ():
+            for member in (child, *child.children()) if child.is_running() else ():
                 member.kill()
 
 
@@ -120,8 +130,19 @@ def next_line(started: subprocess.Popen[str]) -> str:
     return started.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_second_signal_does_not_interrupt_the_stopping(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "under"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGHUP, ()),
+        (signal.SIGINT, BEHIND_NOHUP),
+        (signal.SIGTERM, BEHIND_NOHUP),
+    ],
+)
+def test_a_second_signal_does_not_interrupt_the_stopping(
+    tmp_path: Path, number: signal.Signals, under: tuple[str, ...]
+) -> None:
     body = """
 try:
     print("waiting", flush=True)
@@ -131,7 +152,7 @@ except Stopped as stopped:
     stop([child])
     print("done", flush=True)
 """
-    with running(tmp_path, body) as (started, below):
+    with running(tmp_path, body, under) as (started, below):
         assert next_line(started) == "waiting"
         started.send_signal(number)
         assert next_line(started) == f"stopped {128 + number}"
@@ -213,6 +234,25 @@ def test_a_command_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
         assert started.poll() is None
         started.communicate("\n")
         assert started.returncode == 0
+
+
+def test_what_a_command_behind_nohup_starts_ignores_no_signal(tmp_path: Path) -> None:
+    body = """
+waits = "import time; print('here', flush=True); time.sleep(600)"
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    one = start(number.name, sys.executable, "-c", waits)
+    while "here" not in one.log.read_text():
+        time.sleep(0.05)
+    one.process.send_signal(number)
+    print(number.name, one.process.wait(20), flush=True)
+print(signal.getsignal(signal.SIGHUP).name, flush=True)
+"""
+    with running(tmp_path, body, BEHIND_NOHUP) as (started, _):
+        # Python makes an exception of Ctrl-C, ends itself with the signal and so keeps the status.
+        assert next_line(started) == f"SIGINT {-signal.SIGINT}"
+        assert next_line(started) == f"SIGTERM {-signal.SIGTERM}"
+        assert next_line(started) == f"SIGHUP {-signal.SIGHUP}"
+        assert next_line(started) == "SIG_IGN", "the command itself outlives its terminal as before"
 
 
 def test_the_session_of_a_child_is_its_own(tmp_path: Path) -> None:

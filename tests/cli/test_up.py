@@ -1,6 +1,8 @@
-"""`azak up` as a user runs it: what it opens, what it refuses, and that it ends all it started and nothing else.
+"""`azak up` as a user runs it: what it opens, loads and refuses; it ends all it started and nothing else.
 
-A start costs some 20 seconds, so the tests share one instance where they only look, and the last of them stops it.
+A start costs some 20 seconds, so there are five of them on one home, in the order of the tests: the first loads, is
+looked at and ends with Ctrl-C; the second has nothing to load; the third fails to load and is killed; the fourth finds
+what the third left behind and loses a service; the fifth loses its terminal on the way.
 """
 
 import contextlib
@@ -23,8 +25,9 @@ import pytest
 from azak_assets import krx
 from azak_assets.cli.processes import family
 from azak_assets.warehouse.postgres import database, server
+from tests.homes import AZAK, Home
+from tests.homes import family as family_of
 from tests.integration import replay_folder
-from tests.integration.conftest import AZAK, Home
 
 START_S, STOP_S, LOAD_S = 240, 60, 600
 STARTED = "Ctrl-C stops everything"
@@ -77,10 +80,7 @@ class Launched:
 
     def family(self) -> list[psutil.Process]:
         """The command and everything below it; psutil tells a process by its pid and start time."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            parent = psutil.Process(self.process.pid)
-            return [parent, *parent.children(recursive=True)]
-        return []
+        return family_of(self.process)
 
     def tell(self, number: signal.Signals) -> None:
         """Signal the command alone, as a terminal or a service manager does, and wait for its end."""
@@ -146,9 +146,16 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def running(home: Path) -> Iterator[Launched]:
-    launched = Launched(home).wait_for(STARTED)
-    print(f"\nfirst start: {time.monotonic() - launched.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
+def replay(recorded_folder: Path) -> tuple[str, str]:
+    """The options for a recorded market of a few companies: its load takes as long as Dagster needs for three runs."""
+    return "--replay", str(recorded_folder)
+
+
+@pytest.fixture(scope="module")
+def running(home: Path, replay: tuple[str, str]) -> Iterator[Launched]:
+    """The first start on a new home, with the newest four sessions loaded."""
+    launched = Launched(home, *replay, sessions=4).wait_for(STARTED, LOAD_S)
+    print(f"\nfirst start and load: {time.monotonic() - launched.began:.1f} s")  # noqa: T201 - a speed to read
     try:
         yield launched
     finally:
@@ -183,9 +190,36 @@ def refused(home: Path, *arguments: str) -> str:
     return line
 
 
-def test_the_ui_answers_with_the_definitions_loaded_and_nothing_running(running: Launched) -> None:
+RUNS = """{ runsOrError { ... on Runs { results { status tags { key value } } } }
+    partitionBackfillsOrError { ... on PartitionBackfills { results { status title } } } }"""
+
+
+def runs(launched: Launched) -> list[tuple[str, bool]]:
+    """(status, whether it belongs to a backfill) of every run."""
+    found = ask(launched.url, RUNS)["runsOrError"]["results"]
+    return [(one["status"], any(tag["key"] == "dagster/backfill" for tag in one["tags"])) for one in found]
+
+
+def backfills(launched: Launched) -> list[tuple[str, str]]:
+    found = ask(launched.url, RUNS)["partitionBackfillsOrError"]["results"]
+    return [(one["title"], one["status"]) for one in found]
+
+
+LOADED = [("SUCCESS", False), ("SUCCESS", True), ("SUCCESS", True)]
+"""Reference data, then the backfill of prices and that of everything else."""
+
+
+def until(is_true, launched: Launched, seconds: float = LOAD_S) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert launched.process.poll() is None, launched.said
+        assert time.monotonic() < deadline, launched.said
+        time.sleep(0.5)
+
+
+@pytest.mark.timeout(LOAD_S + START_S)
+def test_the_ui_answers_with_the_definitions_loaded(running: Launched) -> None:
     assert_usable(running)
-    assert ask(running.url, "{ runsOrError { ... on Runs { results { id } } } }") == {"runsOrError": {"results": []}}
     health = ask(running.url, "{ instance { daemonHealth { allDaemonStatuses { daemonType } } } }")
     assert health["instance"]["daemonHealth"]["allDaemonStatuses"]
 
@@ -204,10 +238,25 @@ def test_the_ui_obeys_its_own_pages_alone_and_the_read_only_one_nobody(running: 
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 403
 
 
+@pytest.mark.timeout(LOAD_S + START_S)
+def test_the_newest_sessions_load_through_dagsters_own_backfill(running: Launched, home: Path) -> None:
+    assert "loaded: look at the assets in the UI" in running.said
+    until(lambda: {status for _, status in backfills(running)} == {"COMPLETED_SUCCESS"}, running, 60)
+    assert [title for title, _ in backfills(running)] == ["first load"] * 2, "the prices, then everything else"
+    assert sorted(runs(running)) == LOADED
+    with database.connect(server.ensure_running(home).url("azak")) as connection:
+        days = [day for (day,) in connection.execute("select distinct trade_date from raw.daily_bars order by 1")]
+        assert days == [session.day for session in krx.sessions(days[0], days[-1])]
+        assert (days[0], days[-1]) == (replay_folder.FIRST, replay_folder.LAST), "what forecasts look back on too"
+        forecast = connection.execute("select distinct trading_day from ml.predictions order by 1").fetchall()
+        assert {day for (day,) in forecast} <= set(days[-4:])
+        assert connection.execute("select count(*) from marts.matches").fetchone() != (0,)
+
+
 def test_the_psql_line_connects(running: Launched) -> None:
     (address,) = re.findall(r"psql '(postgresql://\S+)'", running.said)
     with psycopg.connect(address) as connection:
-        assert connection.execute("select world from ops.world").fetchone() == ("seed:1",)
+        assert connection.execute("select world from ops.world").fetchone()[0].startswith("replay:")
 
 
 def test_the_address_for_bi_tools_reads_marts_and_nothing_else(running: Launched) -> None:
@@ -264,16 +313,57 @@ def test_ctrl_c_ends_all_it_started_and_nothing_else(
         probe.bind(("127.0.0.1", running.port))
 
 
-@pytest.mark.timeout(2 * START_S + STOP_S)
-def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_works(
-    home: Path, bystander: subprocess.Popen[bytes]
+@pytest.mark.timeout(START_S + STOP_S)
+def test_what_is_loaded_is_not_loaded_again_and_a_service_manager_ends_all_too(
+    home: Path, replay: tuple[str, str], bystander: subprocess.Popen[bytes]
 ) -> None:
-    killed = Launched(home).wait_for(STARTED)
-    print(f"\nsecond start: {time.monotonic() - killed.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
-    started = killed.family()
-    code_server = the_code_server(killed)
+    again = Launched(home, *replay, sessions=4)
+    try:
+        again.wait_for(STARTED)
+        print(f"\nsecond start: {time.monotonic() - again.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
+        assert "the last 4 sessions are loaded" in again.said
+        assert sorted(runs(again)) == LOADED, "nothing was run again"
+        started = [*again.family(), database_server(home)]
+        again.tell(signal.SIGTERM)
+        assert again.process.returncode == 0
+        assert alive(started) == []
+        assert bystander.poll() is None
+    finally:
+        again.kill()
+
+
+CANCEL = """mutation { terminateRun(runId: "%s", terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""
+IN_PROGRESS = """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]}) {
+    ... on Runs { results { runId } } } }"""
+
+
+@pytest.fixture(scope="module")
+def without_its_load(home: Path, replay: tuple[str, str]) -> Iterator[Launched]:
+    """A start of which the first load, a fifth session, was canceled."""
+    launched = Launched(home, *replay, sessions=5).wait_for("BI tools")
+    try:
+        until(lambda: ask(launched.url, IN_PROGRESS)["runsOrError"]["results"], launched)
+        (run,) = ask(launched.url, IN_PROGRESS)["runsOrError"]["results"]
+        ask(launched.url, CANCEL % run["runId"])
+        yield launched.wait_for(STARTED)
+    finally:
+        launched.kill()
+
+
+@pytest.mark.timeout(START_S + STOP_S)
+def test_a_load_that_fails_leaves_the_platform_up(without_its_load: Launched) -> None:
+    assert "the first load: reference data was canceled" in without_its_load.said
+    assert_usable(without_its_load)
+
+
+@pytest.mark.timeout(2 * START_S + STOP_S)
+def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_a_service_that_dies_takes_it_down(
+    without_its_load: Launched, home: Path, replay: tuple[str, str], bystander: subprocess.Popen[bytes]
+) -> None:
+    started = without_its_load.family()
+    code_server = the_code_server(without_its_load)
     assert code_server.children(), "it works through a process of its own"
-    killed.tell(signal.SIGKILL)
+    without_its_load.tell(signal.SIGKILL)
     code_server.kill()  # nobody is left who could say what it had started
     assert len(alive(started)) >= 3, "webserver, daemon and what the code server had started were left behind"
 
@@ -282,22 +372,32 @@ def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_works(
     noted["children"].append({"pid": bystander.pid, "created": psutil.Process(bystander.pid).create_time() - 60})
     (home / "up.json").write_text(json.dumps(noted))
 
-    next_one = Launched(home).wait_for(STARTED)
-    print(f"start after a kill: {time.monotonic() - next_one.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
-    assert alive(started) == []
-    assert_usable(next_one)
-    postgres = database_server(home)
-    started = [*next_one.family(), postgres]
-    next_one.tell(signal.SIGTERM)
-    assert next_one.process.returncode == 0
-    assert alive(started) == [], "PostgreSQL too: the killed one had started it"
-    assert bystander.poll() is None
+    next_one = Launched(home, *replay).wait_for(STARTED)
+    try:
+        print(f"start after a kill: {time.monotonic() - next_one.began:.1f} s")  # noqa: T201 - a speed to read
+        assert alive(started) == []
+        assert_usable(next_one)
+        started, code_server = [*next_one.family(), database_server(home)], the_code_server(next_one)
+        orphans = code_server.children(recursive=True)
+        assert orphans, "the code server works through a process of its own"
+        code_server.kill()
+        next_one.process.wait(timeout=STOP_S)
+        assert next_one.process.returncode == 1
+        assert "code server ended by itself" in next_one.said
+        assert alive(started) == [], "PostgreSQL too: the killed one had started it"
+        assert alive(orphans) == [], "what the dead one had started too"
+        assert not (home / "up.json").exists()
+        assert bystander.poll() is None
+    finally:
+        next_one.kill()
 
 
 @pytest.mark.timeout(START_S + STOP_S)
-def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before_stays(home: Path) -> None:
+def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before_stays(
+    home: Path, replay: tuple[str, str]
+) -> None:
     before = database_server(home) if server.status(home) else psutil.Process(server.ensure_running(home).pid)
-    launched = Launched(home).wait_for("dbt manifest")
+    launched = Launched(home, *replay).wait_for("dbt manifest")
     while len(launched.family()) < 4:  # itself, sandbox, code server, webserver
         assert launched.process.poll() is None, launched.said
         time.sleep(0.05)
@@ -311,35 +411,6 @@ def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before
     assert server.stop(home)
 
 
-RUNS = """{ runsOrError { ... on Runs { results { status tags { key value } } } }
-    partitionBackfillsOrError { ... on PartitionBackfills { results { status title } } } }"""
-
-
-def runs(launched: Launched) -> list[tuple[str, bool]]:
-    """(status, whether it belongs to a backfill) of every run."""
-    found = ask(launched.url, RUNS)["runsOrError"]["results"]
-    return [(one["status"], any(tag["key"] == "dagster/backfill" for tag in one["tags"])) for one in found]
-
-
-def backfills(launched: Launched) -> list[tuple[str, str]]:
-    found = ask(launched.url, RUNS)["partitionBackfillsOrError"]["results"]
-    return [(one["title"], one["status"]) for one in found]
-
-
-def until(is_true, launched: Launched, seconds: float = LOAD_S) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert launched.process.poll() is None, launched.said
-        assert time.monotonic() < deadline, launched.said
-        time.sleep(0.5)
-
-
-@pytest.fixture
-def recorded(tmp_path: Path) -> str:
-    """A recorded market of a few companies: its load takes as long as Dagster needs for three runs."""
-    return str(replay_folder.write(tmp_path / "recorded"))
-
-
 @pytest.fixture
 def another_home() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="azak-home-"))
@@ -349,50 +420,18 @@ def another_home() -> Iterator[Path]:
         end(path)
 
 
-@pytest.mark.timeout(LOAD_S + 2 * START_S + 2 * STOP_S)
-def test_the_newest_sessions_load_through_dagsters_own_backfill_and_only_once(
-    another_home: Path, recorded: str
-) -> None:
-    launched = Launched(another_home, "--replay", recorded, sessions=4)
-    try:
-        launched.wait_for(STARTED, LOAD_S)
-        print(f"\nfirst load: {time.monotonic() - launched.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
-        assert "loaded: look at the assets in the UI" in launched.said
-        until(lambda: {status for _, status in backfills(launched)} == {"COMPLETED_SUCCESS"}, launched, 60)
-        assert [title for title, _ in backfills(launched)] == ["first load"] * 2, "the prices, then everything else"
-        assert sorted(runs(launched)) == [("SUCCESS", False), ("SUCCESS", True), ("SUCCESS", True)]
-        with database.connect(server.ensure_running(another_home).url("azak")) as connection:
-            days = [day for (day,) in connection.execute("select distinct trade_date from raw.daily_bars order by 1")]
-            assert days == [session.day for session in krx.sessions(days[0], days[-1])]
-            assert (days[0], days[-1]) == (replay_folder.FIRST, replay_folder.LAST), "what forecasts look back on too"
-            forecast = connection.execute("select distinct trading_day from ml.predictions order by 1").fetchall()
-            assert {day for (day,) in forecast} <= set(days[-4:])
-            assert connection.execute("select count(*) from marts.matches").fetchone() != (0,)
-        launched.tell(signal.SIGINT)
-        assert launched.process.returncode == 0
-
-        again = Launched(another_home, "--replay", recorded, sessions=4)
-        try:
-            again.wait_for(STARTED)
-            assert "the last 4 sessions are loaded" in again.said
-            assert len(runs(again)) == 3, "nothing was run again"
-            again.tell(signal.SIGINT)
-        finally:
-            again.kill()
-    finally:
-        launched.kill()
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(2 * LOAD_S + 2 * START_S + 2 * STOP_S)
-def test_a_load_stopped_half_way_goes_on_at_the_next_start_and_is_made_once(another_home: Path, recorded: str) -> None:
-    stopped = Launched(another_home, "--replay", recorded, sessions=4).wait_for("BI tools")
+def test_a_load_stopped_half_way_goes_on_at_the_next_start_and_is_made_once(
+    another_home: Path, replay: tuple[str, str]
+) -> None:
+    stopped = Launched(another_home, *replay, sessions=4).wait_for("BI tools")
     try:
         until(lambda: ("STARTED", True) in runs(stopped), stopped)
         stopped.tell(signal.SIGINT)
     finally:
         stopped.kill()
-    again = Launched(another_home, "--replay", recorded, sessions=4)
+    again = Launched(another_home, *replay, sessions=4)
     try:
         again.wait_for(STARTED, LOAD_S)
         assert "loaded: look at the assets in the UI" in again.said
@@ -404,34 +443,3 @@ def test_a_load_stopped_half_way_goes_on_at_the_next_start_and_is_made_once(anot
         again.tell(signal.SIGINT)
     finally:
         again.kill()
-
-
-CANCEL = """mutation { terminateRun(runId: "%s", terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""
-
-
-@pytest.mark.timeout(2 * START_S + STOP_S)
-def test_a_load_that_fails_leaves_the_platform_up_and_a_service_that_dies_takes_it_down(
-    another_home: Path, recorded: str
-) -> None:
-    launched = Launched(another_home, "--replay", recorded, sessions=1).wait_for("BI tools")
-    try:
-        started_runs = "{ runsOrError { ... on Runs { results { runId } } } }"
-        until(lambda: ask(launched.url, started_runs)["runsOrError"]["results"], launched)
-        (run,) = ask(launched.url, started_runs)["runsOrError"]["results"]
-        ask(launched.url, CANCEL % run["runId"])
-        launched.wait_for(STARTED)
-        assert "the first load: reference data was canceled" in launched.said
-        assert_usable(launched)
-
-        started, code_server = launched.family(), the_code_server(launched)
-        orphans = code_server.children(recursive=True)
-        assert orphans, "the code server works through a process of its own"
-        code_server.kill()
-        launched.process.wait(timeout=STOP_S)
-        assert launched.process.returncode == 1
-        assert "code server ended by itself" in launched.said
-        assert alive(started) == []
-        assert alive(orphans) == [], "what the dead one had started too"
-        assert not (another_home / "up.json").exists()
-    finally:
-        launched.kill()

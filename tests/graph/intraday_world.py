@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import dagster as dg
 import pandas as pd
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from azak_assets import krx
 from azak_assets.defs import collectors
 from azak_assets.defs.market import intraday
 from azak_assets.ingest import intraday as feeds
-from azak_assets.ports import Token
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.settings import Mode, Settings
@@ -34,13 +31,10 @@ from azak_assets.warehouse.calls.recordings import PayloadWriter
 from azak_assets.warehouse.postgres import database
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import Made, TokensOfOneProcess, Unbounded, at, materialize, tags_of_range
 
 UNLIMITED = Limits(kis_a_second=10**9)
 ASSETS = {"quotes": intraday.QUOTES, "books": intraday.BOOKS, "minutes": intraday.MINUTES}
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 class Clock:
@@ -68,40 +62,6 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-class FreeBudget:
-    """Every call at once, counted."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def acquire(self, name: str, per_second: float) -> None:
-        self.calls += 1
-
-
-class OneToken:
-    """A token for as long as a test lasts; the one in PostgreSQL goes by the clock on the wall."""
-
-    def __init__(self) -> None:
-        self._token: Token | None = None
-        self._lock = threading.Lock()
-
-    def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:
-        with self._lock:
-            if self._token is None or self._token.access_token == discard:
-                self._token = issue()
-            return self._token
-
-
-@dataclass
-class Done:
-    """What a run of the step came to."""
-
-    success: bool
-    said: str
-    metadata: dict[str, dict[str, Any]]
-    checks: dict[tuple[str, str], Any]
-
-
 @dataclass
 class Exchange:
     """The sandbox, the client and the database of one session."""
@@ -111,35 +71,21 @@ class Exchange:
     upstreams: Upstreams
     codes: Sequence[str]
     world: SeededWorld
-    budget: FreeBudget
+    budget: Unbounded
     warehouse: Warehouse = field(init=False)
 
     def __post_init__(self) -> None:
         self.warehouse = Warehouse(self.engine, run_id="a-run")
 
-    def run(self, *assets: str, day: str | None = None, loops: bool = False, last: str | None = None) -> Done:
+    def run(self, *assets: str, day: str | None = None, loops: bool = False, last: str | None = None) -> Made:
         """Materialize the step for a day, or for a range to ``last``."""
         first = day or self.clock.now.date().isoformat()
-        keys = [ASSETS[name] for name in assets or ASSETS]
-        ranged = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize(
-                [intraday.collect_intraday],
-                instance=instance,
-                selection=keys,
-                partition_key=None if last else first,
-                tags={**(collectors.LOOP_TAG if loops else {}), **(ranged if last else {})},
-                resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
-                raise_on_error=False,
-            )
-        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-        said = [one.user_failure_data.description if one.user_failure_data else str(one.error) for one in failures]
-        made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
-        return Done(
-            result.success,
-            " ".join(map(str, said)),
-            {one.asset_key.path[-1]: {name: value.value for name, value in one.metadata.items()} for one in made},
-            {(c.asset_key.path[-1], c.check_name): c for c in result.get_asset_check_evaluations()},
+        return materialize(
+            intraday.collect_intraday,
+            {"warehouse": self.warehouse, "upstreams": self.upstreams},
+            selection=[ASSETS[name] for name in assets or ASSETS],
+            partition=None if last else first,
+            tags={**(collectors.LOOP_TAG if loops else {}), **(tags_of_range(first, last) if last else {})},
         )
 
     def rows(self, table: str) -> list[tuple]:
@@ -189,7 +135,7 @@ def exchange(
     ``kept``: makes what keeps the answers. ``answers``: what the app is made of besides, for a server that behaves
     oddly.
     """
-    clock, budget = Clock(at(now)), FreeBudget()
+    clock, budget = Clock(at(now)), Unbounded()
     world = world or SeededWorld(1)
     with ExitStack() as stack:
         app = create_app(world, clock=clock.of_a_request, limits=UNLIMITED, **answers)
@@ -200,7 +146,7 @@ def exchange(
         upstreams = Upstreams(settings, World("live", frozenset(world.feeds)), engine)
         upstreams.__dict__["kis"] = KisClient(
             base_url=f"{url}/kis", master_base_url=url, app_key="a-key", app_secret="a-secret",
-            tokens=OneToken(), budget=ledger, per_second=10_000, now=clock, sleep=lambda _: None,
+            tokens=TokensOfOneProcess(), budget=ledger, per_second=10_000, now=clock, sleep=lambda _: None,
         )  # fmt: skip
         upstreams.__dict__["opendart"] = OpenDartClient(
             f"{url}/opendart/api", api_key="a-key-of-forty-characters", budget=ledger, per_second=10_000,

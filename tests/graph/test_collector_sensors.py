@@ -10,7 +10,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.test_utils import create_run_for_test, freeze_time
 
 from azak_assets.defs.collectors import LOOP_TAG
-from tests.graph.intraday_world import at
+from tests.harness import at
 
 Look = Callable[..., str]
 FRIDAY = "2026-11-20"

@@ -20,7 +20,8 @@ from azak_assets.sandbox import SeededWorld
 from azak_assets.sources import transport
 from azak_assets.warehouse.calls import recordings
 from tests.conftest import fresh_database
-from tests.graph.intraday_world import Clock, Done, Exchange, at, exchange
+from tests.graph.intraday_world import Clock, Exchange, exchange
+from tests.harness import Made, at, materialize
 
 FRIDAY = "2026-11-20"
 Open = Callable[[str], Exchange]
@@ -41,24 +42,12 @@ def open_at(
         yield lambda now: stack.enter_context(exchange(monkeypatch, engine, now, [], SeededWorld(1), kept=writer))
 
 
-def collect(found: Exchange, partition: str = FRIDAY, *, loops: bool = True) -> Done:
+def collect(found: Exchange, partition: str = FRIDAY, *, loops: bool = True) -> Made:
     """Materialize the filings of a session."""
     from azak_assets.defs.disclosures.assets import disclosures  # noqa: PLC0415 - the definitions come first
 
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
-            [disclosures],
-            instance=instance,
-            partition_key=partition,
-            tags=LOOP_TAG if loops else {},
-            resources={"warehouse": found.warehouse, "upstreams": found.upstreams},
-            raise_on_error=False,
-        )
-    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    said = [str(one.user_failure_data.description if one.user_failure_data else one.error) for one in failures]
-    made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
-    metadata = {one.asset_key.path[-1]: {name: value.value for name, value in one.metadata.items()} for one in made}
-    return Done(result.success, " ".join(said), metadata, {})
+    resources = {"warehouse": found.warehouse, "upstreams": found.upstreams}
+    return materialize(disclosures, resources, partition=partition, tags=LOOP_TAG if loops else {})
 
 
 def received(found: Exchange, until: str) -> list[str]:
@@ -78,7 +67,7 @@ def test_what_arrives_within_the_half_hour_is_there_when_the_next_one_begins(ope
     done = collect(found)
     assert done.success, done.said
     assert stored(found) == received(found, f"{FRIDAY} 17:00")
-    told = done.metadata["disclosures"]
+    told = done.by_asset["disclosures"]
     assert told["rounds"] == 7, "at once, at 16:35, 16:40, … and 17:00"
     assert told["inserted"] >= len(stored(found))
     assert [round(pause) for pause in found.clock.slept] == [200, *[300] * 5]
@@ -100,7 +89,7 @@ def test_a_session_that_is_over_and_a_run_that_is_no_collectors_are_asked_about_
     found = open_at(f"{FRIDAY} 16:31:40")
     done = collect(found, partition, loops=loops)
     assert done.success, done.said
-    assert done.metadata["disclosures"]["rounds"] == 1
+    assert done.by_asset["disclosures"]["rounds"] == 1
     assert found.clock.slept == []
 
 
@@ -119,7 +108,7 @@ def test_dart_that_is_down_for_a_while_costs_nothing_that_the_next_round_does_no
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", down)
     done = collect(found)
     assert done.success, done.said
-    assert done.metadata["disclosures"]["rounds"] == 5
+    assert done.by_asset["disclosures"]["rounds"] == 5
     assert stored(found) == received(found, f"{FRIDAY} 17:00")
 
 

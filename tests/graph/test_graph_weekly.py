@@ -1,21 +1,16 @@
 """Two Sundays' jobs and the exchange's mornings: when a tick asks, what it waits for, and how it catches up."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test, freeze_time
 
-from azak_assets import krx
+from tests.harness import at
 
 PRODUCTS = dg.AssetKey(["raw", "product_info"])
 EXCHANGE_BARS, DAILY_BARS = dg.AssetKey(["raw", "krx_daily_bars"]), dg.AssetKey(["raw", "daily_bars"])
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 class Clockwork:

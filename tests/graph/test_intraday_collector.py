@@ -29,7 +29,8 @@ from azak_assets.warehouse.calls import recordings
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
-from tests.graph.intraday_world import Exchange, at, exchange, stocks_of
+from tests.graph.intraday_world import Exchange, exchange, stocks_of
+from tests.harness import at
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRIDAY, EXAM_DAY, LATE_OPEN = "2026-11-20", "2026-11-19", "2026-01-02"
@@ -90,8 +91,8 @@ def test_half_an_hour_from_the_open_has_every_mark_and_every_minute(open_at: Ope
     minutes = [bar.at for bar in found.world.minute_bars(followed[0], found.clock.now.date(), at(f"{FRIDAY} 09:30"))]
     stored = found.query(f"select ts from raw.minute_bars where stock_code = '{followed[0]}' order by 1")
     assert [row[0] for row in stored] == minutes
-    assert done.metadata["minute_bars"]["minutes missing"] == 0
-    assert done.metadata["minute_bars"]["rounds"] == 31
+    assert done.by_asset["minute_bars"]["minutes missing"] == 0
+    assert done.by_asset["minute_bars"]["rounds"] == 31
     assert all(check.passed for check in done.checks.values()), done.checks
     assert found.clock.now < at(f"{FRIDAY} 09:31"), "it makes room for the next one"
 
@@ -117,13 +118,13 @@ def test_mid_session_it_walks_to_the_open_once_and_then_asks_one_call_a_stock(
 ) -> None:
     found = open_at(f"{FRIDAY} 13:00:00")
     assert found.run("minutes").success
-    walk = found.budget.calls
+    walk = found.budget.calls.total()
     assert found.query("select min(ts), max(ts) from raw.minute_bars") == [
         (at(f"{FRIDAY} 09:00"), at(f"{FRIDAY} 12:59"))
     ]
     found.clock.now += timedelta(minutes=10)
     assert found.run("minutes").success
-    assert found.budget.calls - walk == len(followed) < walk
+    assert found.budget.calls.total() - walk == len(followed) < walk
 
 
 def test_any_other_run_makes_one_round_and_ends(open_at: Open) -> None:
@@ -160,7 +161,7 @@ def test_after_the_close_the_minutes_come_and_the_marks_are_left_as_they_are(ope
     done = found.run()
     assert done.success, done.said
     assert instants(found, "minute_bars", "ts")[-1] == "15:30"
-    assert done.metadata["minute_bars"]["minutes missing"] == 0
+    assert done.by_asset["minute_bars"]["minutes missing"] == 0
     for table in TABLES[:2]:
         assert found.query(f"select count(*) from raw.{table}") == [(0,)]
         check = done.checks[table, "every_mark_was_asked"]
@@ -182,7 +183,7 @@ def test_exam_days_and_late_opens_have_their_own_hours(open_at: Open, start: str
     assert done.success, done.said
     marks = instants(found, "quote_snapshots")
     assert (marks[0], marks[-1]) == (first, last)
-    assert done.metadata["minute_bars"]["minutes missing"] == 0
+    assert done.by_asset["minute_bars"]["minutes missing"] == 0
     assert instants(found, "minute_bars", "ts")[0] == "10:00"
 
 
@@ -193,7 +194,7 @@ def test_a_session_that_has_not_opened_is_refused_before_anybody_is_asked(open_a
     done = found.run(day=session.day.isoformat())
     assert not done.success
     assert f"has not opened: it opens {session.open_at:%Y-%m-%d %H:%M}" in done.said
-    assert found.budget.calls == 0
+    assert found.budget.calls.total() == 0
 
 
 def test_a_halted_stock_has_a_state_an_empty_book_and_no_minutes(open_at: Open, seeded: SeededWorld) -> None:
@@ -211,7 +212,7 @@ def test_a_halted_stock_has_a_state_an_empty_book_and_no_minutes(open_at: Open, 
         ([], [], [], [])
     ]
     assert found.query("select count(*) from raw.minute_bars") == [(0,)]
-    assert done.metadata["minute_bars"]["minutes missing"] == 0
+    assert done.by_asset["minute_bars"]["minutes missing"] == 0
     assert all(check.passed for (_, name), check in done.checks.items() if name != "every_mark_was_asked")
 
 
@@ -249,7 +250,7 @@ def test_a_hole_is_refetched_while_it_can_be(
     found = open_at(f"{FRIDAY} 10:20:00", followed[:1])
     leaves_out(*HOLE, times=1)
     done = found.run("minutes")
-    assert done.metadata["minute_bars"]["minutes missing"] == 0
+    assert done.by_asset["minute_bars"]["minutes missing"] == 0
     assert {"10:10", "10:11", "10:12"} <= set(instants(found, "minute_bars", "ts"))
     assert done.checks["minute_bars", "no_minute_is_missing"].passed
 
@@ -260,7 +261,7 @@ def test_a_hole_that_stays_is_named_and_mended_by_the_next_collector(
     found = open_at(f"{FRIDAY} 10:20:00", followed[:2])
     leaves_out(*HOLE)
     done = found.run("minutes")
-    metadata, check = done.metadata["minute_bars"], done.checks["minute_bars", "no_minute_is_missing"]
+    metadata, check = done.by_asset["minute_bars"], done.checks["minute_bars", "no_minute_is_missing"]
     assert done.success, "what can still be fetched is a warning, not a failure"
     assert metadata["missing by stock"] == dict.fromkeys(followed[:2], len(HOLE))
     assert metadata["minutes missing"] == 2 * len(HOLE)
@@ -323,10 +324,10 @@ def test_a_second_collector_does_not_start_beside_the_first(open_at: Open, engin
         assert alone
         done = found.run(loops=True)
     assert done.success
-    assert all("another collector is at work" in one["state"] for one in done.metadata.values())
-    assert found.budget.calls == 0
+    assert all("another collector is at work" in one["state"] for one in done.by_asset.values())
+    assert found.budget.calls.total() == 0
     assert found.run().success, "the lock goes with its holder"
-    assert found.budget.calls > 0
+    assert found.budget.calls.total() > 0
 
 
 def test_a_mark_is_asked_once_however_often_somebody_asks(open_at: Open) -> None:
@@ -359,7 +360,7 @@ def test_a_server_that_is_down_for_a_while_costs_its_marks_and_no_minutes(
     assert done.success, done.said
     assert "10:10" not in instants(found, "quote_snapshots")
     assert {"10:05", "10:15"} <= set(instants(found, "quote_snapshots"))
-    assert done.metadata["minute_bars"]["minutes missing"] == 0
+    assert done.by_asset["minute_bars"]["minutes missing"] == 0
     assert "11 of 13 marks" not in str(done.checks)
     check = done.checks["quote_snapshots", "every_mark_was_asked"]
     assert not check.passed
@@ -374,7 +375,7 @@ def test_a_past_session_is_green_says_what_nobody_can_give_and_keeps_no_other_da
     done = found.run(day="2026-11-18")
     assert done.success, done.said
     for table in TABLES[:2]:
-        metadata = done.metadata[table]
+        metadata = done.by_asset[table]
         assert metadata["state"] == "not collected while the session ran, and KIS gives none of the past: 2026-11-18"
         assert (metadata["rows"], metadata["inserted"]) == (0, 0)
         check = done.checks[table, "every_mark_was_asked"]
@@ -391,7 +392,7 @@ def test_a_past_session_that_was_collected_says_that_it_is_kept(open_at: Open, e
     found.clock.now = at("2026-11-23 12:00")
     done = found.run("quotes", day=FRIDAY)
     check = done.checks["quote_snapshots", "every_mark_was_asked"]
-    assert done.metadata["quote_snapshots"]["state"].startswith("the session is over, what was collected is kept")
+    assert done.by_asset["quote_snapshots"]["state"].startswith("the session is over, what was collected is kept")
     assert not check.passed
     assert "2026-11-20: 1 of 79 marks" in check.description
     assert found.rows("quote_snapshots") == before
@@ -411,9 +412,9 @@ def test_a_range_into_today_loads_the_past_and_a_round_of_today(open_at: Open) -
     assert done.success, done.said
     days = found.query("select trade_date, count(*) > 0 from raw.minute_bars group by 1 order by 1")
     assert [day for day, _ in days] == [date(2026, 11, 18), date(2026, 11, 19), date(2026, 11, 20)]
-    assert done.metadata["minute_bars"]["rows"] == found.query("select count(*) from raw.minute_bars")[0][0]
+    assert done.by_asset["minute_bars"]["rows"] == found.query("select count(*) from raw.minute_bars")[0][0]
     assert found.query("select distinct trade_date from raw.quote_snapshots") == [(date(2026, 11, 20),)]
-    assert "2026-11-18, 2026-11-19" in done.metadata["quote_snapshots"]["state"]
+    assert "2026-11-18, 2026-11-19" in done.by_asset["quote_snapshots"]["state"]
 
 
 def test_a_paper_account_collects_today_and_says_that_the_past_is_not_for_it(
@@ -426,14 +427,14 @@ def test_a_paper_account_collects_today_and_says_that_the_past_is_not_for_it(
     found = open_at(f"{FRIDAY} 10:00:30")
     today = found.run(loops=True)
     assert today.success, today.said
-    assert today.metadata["minute_bars"]["minutes missing"] == 0
+    assert today.by_asset["minute_bars"]["minutes missing"] == 0
     kept = found.rows("minute_bars")
     assert kept
     found.clock.now = at("2026-11-23 07:30")
     later = found.run("minutes", day=FRIDAY)
     assert later.success, later.said
     check = later.checks["minute_bars", "nearly_every_stock_answered"]
-    assert "no past minutes: this KIS account is a paper account" in later.metadata["minute_bars"]["state"]
+    assert "no past minutes: this KIS account is a paper account" in later.by_asset["minute_bars"]["state"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "EGW00213" in check.description
     assert found.rows("minute_bars") == kept, "what was collected stays"
@@ -455,7 +456,7 @@ def test_a_short_answer_about_a_past_session_takes_back_no_minute_that_was_colle
     found.clock.now = at("2026-11-23 07:30")
     later = found.run("minutes", day=FRIDAY)
     assert later.success, later.said
-    assert later.metadata["minute_bars"]["unchanged"] > 0
+    assert later.by_asset["minute_bars"]["unchanged"] > 0
     assert found.rows("minute_bars") == before
 
 

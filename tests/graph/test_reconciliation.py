@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from tenacity import wait_none
 
 from azak_assets import krx
-from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
 from azak_assets.defs.market import reconciliation
 from azak_assets.runtime import Upstreams, World
@@ -25,8 +24,10 @@ from azak_assets.settings import Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import Made, materialize, tags_of_range
 
-NOW = datetime.now(krx.KST)
+NOW = datetime(2026, 11, 20, 20, tzinfo=krx.KST)
+"""Of the sandbox and of those who ask it: the market of another day would have other halts and other closes."""
 LAST = krx.shift(krx.last_closed_session(NOW).day, -3).day
 FIRST = krx.shift(LAST, -19).day
 MARKETS: tuple[Market, ...] = ("KOSPI", "KOSDAQ", "KONEX")
@@ -64,7 +65,7 @@ def world(played: Exchange) -> Exchange:
 
 @pytest.fixture(scope="module")
 def sandbox(played: Exchange) -> Iterator[str]:
-    with start_in_thread(create_app(played)) as url:
+    with start_in_thread(create_app(played, clock=lambda: NOW)) as url:
         yield url
 
 
@@ -114,18 +115,7 @@ def load_bars(world: Exchange, warehouse: Warehouse) -> Callable[..., dict[str, 
     return load
 
 
-class Outcome:
-    """What one run of the asset told."""
-
-    def __init__(self, result: dg.ExecuteInProcessResult) -> None:
-        self.success = result.success
-        self.said = " ".join(_cause(event) for event in result.all_events if event.is_step_failure)
-        made = result.get_asset_materialization_events()
-        metadata = made[0].step_materialization_data.materialization.metadata if made else {}
-        self.metadata = {name: value.value for name, value in metadata.items()}
-
-
-Ask = Callable[..., Outcome]
+Ask = Callable[..., Made]
 
 
 @pytest.fixture
@@ -134,29 +124,18 @@ def ask(sandbox: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(transport, "_backoff", wait_none())
     monkeypatch.setattr(transport, "ATTEMPTS", 2)
     monkeypatch.setattr(failures, "RETRIES", 0)
+    monkeypatch.setattr(Upstreams, "now", lambda _: NOW)
     told = httpx.get(f"{sandbox}/sandbox/world").json()
     of_world = World(told["world"], frozenset(told["feeds"]))
     opened = []
 
-    def materialize(first: date, last: date | None = None, *, world: World = of_world, **changes: Any) -> Outcome:
+    def run(first: date, last: date | None = None, *, world: World = of_world, **changes: Any) -> Made:
         upstreams = Upstreams(Settings().in_sandbox(sandbox).model_copy(update=changes), world, warehouse.engine)
         opened.append(upstreams)
-        days = {
-            "dagster/asset_partition_range_start": str(first),
-            "dagster/asset_partition_range_end": str(last or first),
-        }
-        with dg.DagsterInstance.ephemeral() as instance:
-            return Outcome(
-                dg.materialize(
-                    [reconciliation.krx_daily_bars],
-                    instance=instance,
-                    resources={"warehouse": warehouse, "upstreams": upstreams},
-                    tags=days,
-                    raise_on_error=False,
-                )
-            )
+        resources = {"warehouse": warehouse, "upstreams": upstreams}
+        return materialize(reconciliation.krx_daily_bars, resources, tags=tags_of_range(first, last))
 
-    yield materialize
+    yield run
     for one in opened:
         one.close()
 

@@ -1,8 +1,8 @@
 """Flows, after-hours prices and breadth through a run, against the sandbox: what lands, and what a partition says when
 the service cannot give it."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -17,7 +17,6 @@ from azak_assets.defs.market import breadth, flows, overtime
 from azak_assets.defs.reference import assets as reference
 from azak_assets.ingest import rolling
 from azak_assets.ingest.round import PROBES
-from azak_assets.ports import Token
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.sandbox.wire import kis_after_close
@@ -26,6 +25,7 @@ from azak_assets.settings import Settings
 from azak_assets.sources import transport
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import Made, TokensOfOneProcess, Unbounded, at, materialize, tags_of_range
 
 STOCKS = 12
 UNLIMITED = Limits(kis_a_second=10**9)
@@ -45,35 +45,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-class Unbounded:
-    """A budget that counts the calls it lets through, and a token store of one process."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self._tokens: dict[str, Token] = {}
-        self._lock, self._issuing = threading.Lock(), threading.Lock()
-
-    def forget(self) -> None:
-        self._tokens.clear()
-
-    def acquire(self, name: str, per_second: float) -> None:
-        with self._lock:
-            self.calls += name == "kis"
-
-    def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:
-        with self._issuing:
-            token = self._tokens.get(name)
-            if token is None or token.access_token == discard:
-                token = self._tokens[name] = issue()
-                with self._lock:
-                    self.calls -= 1
-            return token
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 def days_of(first: str, last: str) -> list[str]:
@@ -110,7 +81,7 @@ class Run:
         self._engine = engine
         self.clock = clock
         self._url = url
-        self.budget = Unbounded()
+        self.budget, self.tokens = Unbounded(), TokensOfOneProcess()
         self.warehouse = Warehouse(engine, run_id="a-run")
         feeds = frozenset(SeededWorld.feeds)
         self.upstreams = Upstreams(Settings().in_sandbox(url), World("seed:1", feeds), engine)
@@ -121,7 +92,7 @@ class Run:
         self.close()
         self.upstreams.__dict__["kis"] = KisClient(
             base_url=f"{self._url}/kis", master_base_url=f"{self._url}/kis-master", app_key=key, app_secret="a-secret",
-            tokens=self.budget, budget=self.budget, per_second=10**6, now=self.clock, sleep=lambda _: None,
+            tokens=self.tokens, budget=self.budget, per_second=10**6, now=self.clock, sleep=lambda _: None,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -130,43 +101,29 @@ class Run:
 
     def __call__(self, asset: dg.AssetsDefinition, first: str = "", last: str = "") -> "Outcome":
         """Materialize it for one session or an inclusive range of them."""
-        tags = {}
-        if first:
-            ends = (first, last or first)
-            names = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-            tags = dict(zip(names, ends, strict=True))
-        before = self.budget.calls
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize(
-                [asset],
-                instance=instance,
-                resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
-                tags=tags,
-                raise_on_error=False,
-            )
-        return Outcome(result, self.budget.calls - before)
+        before = self._asked()
+        resources = {"warehouse": self.warehouse, "upstreams": self.upstreams}
+        made = materialize(asset, resources, tags=tags_of_range(first, last) if first else None)
+        return Outcome(made.result, self._asked() - before)
+
+    def _asked(self) -> int:
+        """Requests for data so far; asking for a token counts against the budget too."""
+        return self.budget.calls["kis"] - self.tokens.issued
 
     def query(self, statement: str) -> list[tuple]:
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.text(statement))]
 
 
-class Outcome:
-    """What came of a run: whether it succeeded, what it said, each partition's metadata, the check, the requests."""
+@dataclass(frozen=True)
+class Outcome(Made):
+    """What came of a run, and the requests that it made."""
 
-    def __init__(self, result: dg.ExecuteInProcessResult, requests: int) -> None:
-        self.success, self.requests = result.success, requests
-        self.partitions: dict[str, dict[str, Any]] = {}
-        for event in result.get_asset_materialization_events():
-            made = event.step_materialization_data.materialization
-            self.partitions[str(made.partition)] = {name: value.value for name, value in made.metadata.items()}
-        self.check: Any = next(iter(result.get_asset_check_evaluations()), None)
-        failed = [event for event in result.all_events if event.is_step_failure]
-        self.said = " ".join(str(event.step_failure_data.user_failure_data.description) for event in failed)
+    requests: int
 
     def states(self) -> dict[str, str]:
         """The state of each partition, "" where it has none."""
-        return {day: metadata.get("state", "") for day, metadata in self.partitions.items()}
+        return {day: metadata.get("state", "") for day, metadata in self.by_partition.items()}
 
 
 @pytest.fixture
@@ -198,7 +155,7 @@ def test_a_session_of_flows_lands_with_its_nominal_time_and_again_changes_nothin
     assert done.success, done.said
     assert done.requests == STOCKS
     assert done.check.passed
-    told = done.partitions["2026-11-20"]
+    told = done.by_partition["2026-11-20"]
     assert (told["inserted"], told["rejected"], told["failed"], told["answered"]) == (STOCKS, 0, 0, STOCKS)
     assert "data:image/png" in told["net"]
     assert "state" not in told
@@ -211,7 +168,7 @@ def test_a_session_of_flows_lands_with_its_nominal_time_and_again_changes_nothin
     assert any(residue for residue, _, _ in rows)
     assert {(million, net) for _, million, net in rows} == {(0, 0)}
     again = run(flows.investor_flows, "2026-11-20")
-    assert (again.partitions["2026-11-20"]["unchanged"], again.partitions["2026-11-20"]["changed"]) == (STOCKS, 0)
+    assert (again.by_partition["2026-11-20"]["unchanged"], again.by_partition["2026-11-20"]["changed"]) == (STOCKS, 0)
 
 
 def test_one_answer_a_stock_serves_every_session_inside_its_reach_and_older_ones_say_so(run: Run) -> None:
@@ -223,7 +180,7 @@ def test_one_answer_a_stock_serves_every_session_inside_its_reach_and_older_ones
     assert {day for day, state in states.items() if state == "landed"} == set(inside)
     told = "KIS gives about 30 sessions of flows and answered back to 2026-10-12: nothing for a session before it"
     assert {states[day] for day in set(states) - set(inside)} == {told}
-    assert done.partitions["2026-10-12"]["rows"] == STOCKS
+    assert done.by_partition["2026-10-12"]["rows"] == STOCKS
     assert run.query("select count(*), min(trade_date) from raw.investor_flows") == [(30 * STOCKS, date(2026, 10, 12))]
     assert done.check.passed
 
@@ -234,13 +191,13 @@ def test_a_range_wholly_past_reach_costs_a_few_requests_and_keeps_what_was_loade
     clock.now = at("2026-09-18 16:30")
     assert run(flows.investor_flows, "2026-09-18").success
     clock.now = at("2026-11-20 18:30")
-    run.budget.forget()  # the token's day is over: asking once more with it would count
+    run.tokens.forget()  # the token's day is over: asking once more with it would count
     done = run(flows.investor_flows, "2026-09-17", "2026-09-18")
     assert done.success, done.said
     assert done.requests == PROBES
     assert set(done.states()) == {"2026-09-17", "2026-09-18"}
     assert all("answered back to 2026-10-12" in state for state in done.states().values())
-    assert {told["rows"] for told in done.partitions.values()} == {0}
+    assert {told["rows"] for told in done.by_partition.values()} == {0}
     assert (done.check.passed, "nothing for a session before it" in done.check.description) == (True, True)
     # The same over the edge: the old rows are outside what the answers speak about.
     assert run(flows.investor_flows, "2026-09-18", "2026-10-12").success
@@ -277,7 +234,10 @@ def test_a_stock_that_answers_for_fewer_sessions_only_adds(
     monkeypatch.setattr(seeded.SeededWorld, "investor_flows", short)
     done = run(flows.investor_flows, "2026-11-19", "2026-11-20")
     assert done.success, done.said
-    assert (done.partitions["2026-11-20"]["retired"], done.partitions["2026-11-20"]["unchanged"]) == (0, 2 * STOCKS - 1)
+    assert (done.by_partition["2026-11-20"]["retired"], done.by_partition["2026-11-20"]["unchanged"]) == (
+        0,
+        2 * STOCKS - 1,
+    )
     assert run.query("select count(*) from raw.investor_flows") == [(2 * STOCKS,)]
 
 
@@ -298,7 +258,7 @@ def test_flows_that_are_not_out_are_green_and_say_from_when_on(
     before = str(krx.previous_session(date.fromisoformat(today)).day)
     done = run(flows.investor_flows, before, today)
     assert done.states() == {before: "", today: state}
-    assert (done.partitions[before]["rows"], done.partitions[today]["rows"]) == (STOCKS, 0)
+    assert (done.by_partition[before]["rows"], done.by_partition[today]["rows"]) == (STOCKS, 0)
 
 
 def test_a_session_that_has_not_closed_is_refused(run: Run, clock: Clock) -> None:
@@ -351,7 +311,7 @@ def test_a_field_of_another_type_is_quarantined_by_name_and_the_rest_lands(
     monkeypatch.setattr(kis_after_close, "_flow_row", retyped)
     done = run(flows.investor_flows, "2026-11-19", "2026-11-20")
     assert done.success, done.said
-    assert done.partitions["2026-11-20"]["rejected"] == 1
+    assert done.by_partition["2026-11-20"]["rejected"] == 1
     assert run.query("select count(*) from raw.investor_flows") == [(2 * STOCKS - 1,)]
     ((field, reason, source),) = run.query("select field, reason, source from ops.rejected_records")
     assert (field, reason) == ("frgn_ntby_qty", "is a JSON list, not a whole number")
@@ -452,7 +412,7 @@ def test_rows_that_no_single_price_session_explains_are_put_aside(
     done = run(overtime.overtime_bars, "2026-09-14")
     assert done.success, done.said
     assert "its rows are in quarantine" in done.states()["2026-09-14"]
-    assert done.partitions["2026-09-14"]["rejected"] > 0
+    assert done.by_partition["2026-09-14"]["rejected"] > 0
     assert run.query("select count(*) from raw.overtime_bars") == [(0,)]
 
 
@@ -471,7 +431,7 @@ def test_breadth_of_every_index_and_sector_lands_on_its_evening(run: Run) -> Non
     assert all(members > 0 for *_, members in rows)
     assert done.check.passed
     again = run(breadth.index_breadth, "2026-11-20")
-    assert again.partitions["2026-11-20"]["unchanged"] == len(rows)
+    assert again.by_partition["2026-11-20"]["unchanged"] == len(rows)
 
 
 def test_an_older_session_has_no_breadth_and_its_partition_says_so(run: Run) -> None:

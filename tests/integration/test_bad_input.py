@@ -6,11 +6,10 @@ The steps of one upstream run in this process against the sandbox; what a user w
 import dataclasses
 import gzip
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ import sqlalchemy as sa
 from tenacity import wait_none
 
 from azak_assets import krx
-from azak_assets.cli.run import _cause
 from azak_assets.defs import failures
 from azak_assets.defs.disclosures import assets as disclosures
 from azak_assets.defs.market import assets as market
@@ -42,10 +40,10 @@ from azak_assets.text.embedders import LocalEmbedder
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.postgres import server
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import materialize, tags_of_range
+from tests.homes import AZAK, RUN_TIMEOUT_S, FinishedRun, Home, new_home
 from tests.integration import replay_folder
-from tests.integration.conftest import AZAK, RUN_TIMEOUT_S, Home
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
-from tests.integration.test_killed_runs import wait_for_step
 
 MARKER = "do-not-show-me"
 DAILY_BARS = "/kis/uapi/domestic-stock/v1/quotations/inquire-daily-itemchartprice"
@@ -109,21 +107,14 @@ class Steps:
         self, asset: dg.AssetsDefinition, first: date = FIRST, last: date = LAST
     ) -> tuple[bool, str, dict[str, Any]]:
         """(whether it succeeded, what a user is told when it did not, its metadata); `check` is its verdict."""
-        days = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize(
-                [asset],
-                instance=instance,
-                selection=[MINUTE_BARS] if MINUTE_BARS in asset.keys else None,
-                resources={"warehouse": self.warehouse, "upstreams": self.upstreams},
-                tags=days if asset.partitions_def is not None else None,
-                raise_on_error=False,
-            )
-        said = [_cause(event) for event in result.all_events if event.is_step_failure]
-        made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
-        metadata = {name: value.value for name, value in made[0].metadata.items()} if made else {}
-        self.check = next(iter(result.get_asset_check_evaluations()), None)
-        return result.success, " ".join(said), metadata
+        made = materialize(
+            asset,
+            {"warehouse": self.warehouse, "upstreams": self.upstreams},
+            selection=[MINUTE_BARS] if MINUTE_BARS in asset.keys else None,
+            tags=tags_of_range(first, last) if asset.partitions_def is not None else None,
+        )
+        self.check = made.check
+        return made.success, made.said, made.metadata
 
     def query(self, statement: str) -> list[tuple]:
         with self.engine.connect() as connection:
@@ -462,49 +453,57 @@ def first_session(home: Path, **variables: str) -> subprocess.CompletedProcess[s
     return command(home, "run", "--from", str(FIRST), "--to", str(FIRST), **variables)
 
 
-@pytest.fixture(scope="module")
-def live_home() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
-    try:
-        yield path
-    finally:
-        server.stop(path)
-        shutil.rmtree(path, ignore_errors=True)
+@pytest.fixture
+def live_step(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[bool, str]]:
+    """A step in the live mode with the given keys: whether it succeeded, and what a user is told."""
+
+    def run(asset: dg.AssetsDefinition, **keys: str) -> tuple[bool, str]:
+        for name, value in live(upstream, **keys).items():
+            monkeypatch.setenv(name, value)
+        warehouse = Warehouse(engine, run_id="bad keys")
+        with closing(Upstreams(Settings(), World("live"), engine)) as upstreams:
+            made = materialize(asset, {"warehouse": warehouse, "upstreams": upstreams})
+        assert MARKER not in made.said + str(made.result.all_events), "a key came out"
+        return made.success, made.said
+
+    return run
 
 
-def test_missing_kis_keys_in_live_mode_are_named(live_home: Path, upstream: str) -> None:
-    finished = first_session(live_home, **live(upstream))
-    assert finished.returncode == 1
-    assert "KIS_APP_KEY and KIS_APP_SECRET not set" in finished.stdout
-    finished = first_session(live_home, **live(upstream, KIS_APP_KEY=MARKER))
-    assert finished.returncode == 1
-    assert "KIS_APP_SECRET not set" in finished.stdout
-
-
-def test_wrong_kis_keys_fail_the_run_with_what_to_check(live_home: Path, upstream: str) -> None:
-    keys = {"KIS_APP_KEY": f"invalid-{MARKER}", "KIS_APP_SECRET": f"invalid-{MARKER}"}
-    finished = first_session(live_home, **live(upstream, **keys))
-    assert finished.returncode == 1
-    assert "EGW00103" in finished.stdout
-    assert "Check KIS_APP_KEY and KIS_APP_SECRET" in finished.stdout
-
-
-def test_without_the_keys_of_the_other_upstreams_a_live_run_succeeds_and_says_so(
-    live_home: Path, upstream: str
+@pytest.mark.parametrize(
+    ("asset", "keys", "told"),
+    [
+        (reference.stocks, {}, ["KIS_APP_KEY and KIS_APP_SECRET not set"]),
+        (reference.stocks, {"KIS_APP_KEY": MARKER}, ["KIS_APP_SECRET not set"]),
+        (
+            reference.broker_calendar,  # the first that asks with a token
+            {"KIS_APP_KEY": f"invalid-{MARKER}", "KIS_APP_SECRET": f"invalid-{MARKER}"},
+            ["EGW00103", "Check KIS_APP_KEY and KIS_APP_SECRET"],
+        ),
+    ],
+    ids=["no keys", "half a pair", "wrong keys"],
+)
+def test_kis_keys_that_are_missing_or_wrong_fail_the_step_with_what_to_check(
+    live_step: Callable[..., tuple[bool, str]], asset: dg.AssetsDefinition, keys: dict[str, str], told: list[str]
 ) -> None:
-    finished = first_session(live_home, **live(upstream, **KIS_KEYS))
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert finished.stdout.count("not configured: OPENDART_API_KEY not set") == 2, "company codes and filings"
-    # The search is one source of several, so what it says stands with the step and not in the summary.
-    engine = warehouse_database.create_engine(server.ensure_running(live_home).url("dagster"))
-    with engine.connect() as connection:
+    succeeded, said = live_step(asset, **keys)
+    assert not succeeded
+    assert all(words in said for words in told), said
+
+
+@pytest.mark.timeout(900)
+def test_without_the_keys_of_the_other_upstreams_a_live_run_succeeds_and_says_so(
+    prepared_home: Path, recorded_folder: Path, upstream: str
+) -> None:
+    with new_home(recorded_folder, like=prepared_home) as home:
+        finished = first_session(home.path, **live(upstream, **KIS_KEYS))
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert finished.stdout.count("not configured: OPENDART_API_KEY not set") == 2, "company codes and filings"
+        # The search is one source of several, so what it says stands with the step and not in the summary.
         silent = "select count(*) from event_logs where event like '%not configured: NAVER_CLIENT_ID and%'"
-        assert connection.scalar(sa.text(silent)) > 0
-    engine.dispose()
-    home = Home(live_home, live_home)
-    assert home.query("select world from ops.world") == [("live",)]
-    assert home.query("select count(*) from raw.daily_bars") == [(len(COMPANIES),)]
-    assert home.query("select count(*) from raw.daily_bars where source like 'sandbox%'") == [(0,)]
+        assert home.query(silent, "dagster")[0][0] > 0
+        assert home.query("select world from ops.world") == [("live",)]
+        assert home.query("select count(*) from raw.daily_bars") == [(len(COMPANIES),)]
+        assert home.query("select count(*) from raw.daily_bars where source like 'sandbox%'") == [(0,)]
 
 
 def test_the_live_mode_never_imports_the_sandbox(upstream: str, database: str, tmp_path: Path) -> None:
@@ -569,48 +568,26 @@ def test_a_database_that_is_down_at_the_start_is_one_sentence_without_its_passwo
     assert "start it, or correct AZAK_DATABASE_URL" in line
 
 
-@pytest.mark.timeout(600)
-def test_a_database_that_dies_in_a_run_fails_it_cleanly_and_the_next_one_completes(home: Home) -> None:
-    running = subprocess.Popen(
-        home.command(), env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        wait_for_step(home, running, "raw__daily_bars")
-        assert server.stop(home.path)
-        said, _ = running.communicate(timeout=120)
-    finally:
-        running.kill()
-        running.wait()
-    assert running.returncode == 1, said
-    assert "Traceback" not in said, said
-    assert "PostgreSQL" in said.splitlines()[-1], said
-
-    finished = home.azak()
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert home.query("select count(*) from raw.daily_bars") == [(EVERY_BAR,)]
-
-
-@pytest.mark.timeout(600)
-def test_an_index_file_cut_short_is_found_and_rebuilt(home: Home) -> None:
+@pytest.mark.timeout(900)
+def test_an_index_file_cut_short_is_found_and_rebuilt(finished_run: FinishedRun, recorded_folder: Path) -> None:
     from azak_assets.defs.forecasts.assets import _index  # noqa: PLC0415 - what the forecasts open
+    from azak_assets.defs.retrieval.assets import faiss_index  # noqa: PLC0415
     from azak_assets.text.vector_index import DamagedIndex  # noqa: PLC0415
 
-    if not list((home.path / "index").glob("*.npz")):
-        finished = home.azak()
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-    (file,) = (home.path / "index").glob("*.npz")
-    os.truncate(file, file.stat().st_size // 2)
-    engine = warehouse_database.create_engine(server.ensure_running(home.path).url("azak"))
-    warehouse, retrieval = Warehouse(engine, run_id="test"), Retrieval(LocalEmbedder(), home.path / "index")
-    try:
-        found = index_equals_embeddings(warehouse=warehouse, retrieval=retrieval)
-        assert not found.passed
-        assert file.name in str(found.description)
-        with pytest.raises(DamagedIndex, match=r"faiss_index"):
-            _index(warehouse, retrieval)
-        finished = home.azak()
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        assert index_equals_embeddings(warehouse=warehouse, retrieval=retrieval).passed
-        assert len(_index(warehouse, retrieval)) == replay_folder.DISTINCT_INSIDE
-    finally:
-        engine.dispose()
+    with new_home(recorded_folder, like=finished_run.home) as home:
+        (file,) = (home.path / "index").glob("*.npz")
+        os.truncate(file, file.stat().st_size // 2)
+        engine = warehouse_database.create_engine(server.ensure_running(home.path).url("azak"))
+        warehouse, retrieval = Warehouse(engine, run_id="test"), Retrieval(LocalEmbedder(), home.path / "index")
+        try:
+            found = index_equals_embeddings(warehouse=warehouse, retrieval=retrieval)
+            assert not found.passed
+            assert file.name in str(found.description)
+            with pytest.raises(DamagedIndex, match=r"faiss_index"):
+                _index(warehouse, retrieval)
+            made = materialize(faiss_index, {"warehouse": warehouse, "retrieval": retrieval}, partition=str(LAST))
+            assert made.success, made.said
+            assert index_equals_embeddings(warehouse=warehouse, retrieval=retrieval).passed
+            assert len(_index(warehouse, retrieval)) == replay_folder.DISTINCT_INSIDE
+        finally:
+            engine.dispose()

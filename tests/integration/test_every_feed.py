@@ -24,7 +24,7 @@ from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.settings import SANDBOX_PREFIXES, Settings
 from azak_assets.warehouse.postgres import database as databases
 from tests.conftest import fresh_database
-from tests.integration.conftest import OF_THE_RUN, RUN_COLUMNS
+from tests.homes import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.ingestion import REQUEST, STATEMENT, Done, Task, asking_steps
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -1,24 +1,21 @@
-"""A run that is killed, at a named step or at any moment, and run again ends in the state of one that was not.
+"""A run that is stopped, loses its database or is killed ends cleanly, and run again it ends in the state of one that
+was not.
 
-One named step runs in every test run; all of them and the random moments run with
-`make soak`, which takes about a quarter of an hour on two cores.
+One home is interrupted in every way, one after the other, and then completes; each test stands alone too. Every named
+step and the random moments run with `make soak`, which takes about a quarter of an hour on two cores.
 """
 
 import random
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-import sqlalchemy as sa
 
-from azak_assets.warehouse.postgres import database, server
-from tests.integration.conftest import RUN_TIMEOUT_S, Home
+from azak_assets.warehouse.postgres import server
+from tests.homes import FinishedRun, Home, family, has_ended, kill, new_home
 
 NAMED_STEPS = (
     "raw__daily_bars",
@@ -28,109 +25,127 @@ NAMED_STEPS = (
     "forecast_articles",
     "ml__model_evaluations",
 )
-IN_EVERY_TEST_RUN = ("forecast_articles",)
-STARTED = "select count(*) from event_logs where step_key = :step and dagster_event_type = 'STEP_START'"
 RANDOM_MOMENTS = 20
 SHORTEST_S, LONGEST_S = 6.0, 45.0
+STOP_S = 45
+"""A step gets the patience of `processes.stop` to finish its statement, dbt its own."""
 
 
-@pytest.fixture(scope="module")
-def expected(recorded_folder: Path) -> Iterator[dict[str, str]]:
-    """The state that an uninterrupted run leaves."""
-    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
-    undisturbed = Home(path, recorded_folder)
+def stopped(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
+    """Signal the command alone; what it printed, once it and all it had started have ended."""
+    members = family(process)
+    assert len(members) > 1, "the sandbox runs"
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=STOP_S)
+    deadline = time.monotonic() + 5  # for Python's own helper, which follows its parent
+    while left := [member for member in members if not has_ended(member)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    lines = [line for line in errors.splitlines() if not line.startswith("Opened ")]
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("✗ Stopped: "), errors
+    assert "same command goes on" in lines[0]
+    assert "Interrupted" not in said + errors
+    assert "Traceback" not in said + errors
+    assert process.returncode > 128, "as a shell tells a command that a signal ended"
+    return said, errors
+
+
+@pytest.mark.timeout(600)
+def test_a_closed_terminal_while_everything_is_prepared_ends_it(home: Home) -> None:
+    preparing = home.started()
+    while not (home.path / "postgres.json").exists():
+        assert preparing.poll() is None
+        time.sleep(0.1)
+    said, _ = stopped(preparing, signal.SIGHUP)
+    assert "2022-01-03 …" not in said, "the signal came too late to meet the start"
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_in_a_step_that_asks_ends_what_was_started_but_postgresql(home: Home) -> None:
+    asking = home.started()
+    home.wait_for_step(asking, "raw__daily_bars")
+    said, _ = stopped(asking, signal.SIGINT)
+    assert "rows by table" not in said
+    assert server.status(home.path) is not None, "PostgreSQL outlives the command"
+
+
+@pytest.mark.timeout(600)
+def test_a_stop_in_a_step_of_dbt_ends_dbt_too(home: Home) -> None:
+    building = home.started()
+    home.wait_for_step(building, "dbt_before_forecasts")
+    deadline = time.monotonic() + 60
+    while not (dbt := [member for member in family(building) if is_dbt_build(member)]):
+        assert time.monotonic() < deadline, "dbt never started"
+        time.sleep(0.1)
+    stopped(building, signal.SIGTERM)
+    assert has_ended(dbt[0])
+
+
+def is_dbt_build(process: psutil.Process) -> bool:
     try:
-        finished = undisturbed.azak()
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        yield undisturbed.state()
+        return "build" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.timeout(600)
+def test_a_database_that_dies_in_a_run_fails_it_with_one_sentence(home: Home) -> None:
+    running = home.started()
+    try:
+        home.wait_for_step(running, "raw__daily_bars")
+        assert server.stop(home.path)
+        said, errors = running.communicate(timeout=120)
     finally:
-        server.stop(path)
-        shutil.rmtree(path, ignore_errors=True)
+        kill(running)
+    assert running.returncode == 1, said
+    assert "Traceback" not in said + errors, said + errors
+    assert "PostgreSQL" in (said + errors).splitlines()[-1], said + errors
 
 
-def started(home: Home) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        home.command(),
-        env=home.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+@pytest.mark.timeout(900)
+def test_killed_while_it_forecasts_and_run_again_it_ends_as_if_nothing_had_been(
+    home: Home, finished_run: FinishedRun
+) -> None:
+    killed_and_run_again(home, "forecast_articles", finished_run.state)
+    retried = (
+        "select count(*) from run_tags where key in ('dagster/will_retry', 'dagster/did_retry') and value = 'true'"
     )
+    assert home.query(retried, "dagster") == [(0,)], "who stopped it starts it again, no daemon does"
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the command and all it started, but for the database server, which is no child of it."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        member.send_signal(signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs(family, timeout=10)
+def killed_and_run_again(home: Home, step: str, expected: dict[str, str]) -> None:
+    process = home.started()
+    home.wait_for_step(process, step)
+    kill(process)
+    finished = home.azak()
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert home.state() == expected
 
 
-def wait_for_step(home: Home, process: subprocess.Popen[bytes], step: str) -> None:
-    """Return when the event log says that the step has started, and a moment more."""
-    deadline = time.monotonic() + RUN_TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the run ended before {step} started"
-        info = server.status(home.path)
-        if info is not None:
-            engine = database.create_engine(info.url("dagster"))
-            try:
-                with engine.connect() as connection:
-                    found = connection.scalar(
-                        sa.text(STARTED),
-                        {"step": step},
-                    )
-            except sa.exc.SQLAlchemyError:  # the database or its tables are not there yet
-                found = 0
-            finally:
-                engine.dispose()
-            if found:
-                time.sleep(0.4)
-                return
-        time.sleep(0.2)
-    pytest.fail(f"{step} did not start within {RUN_TIMEOUT_S} s")
-
-
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "step", [pytest.param(s, marks=() if s in IN_EVERY_TEST_RUN else pytest.mark.soak) for s in NAMED_STEPS]
-)
-def test_killed_at_a_named_step_and_run_again(step: str, recorded_folder: Path, expected: dict[str, str]) -> None:
-    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
-    home = Home(path, recorded_folder)
-    try:
-        process = started(home)
-        wait_for_step(home, process, step)
-        kill(process)
-        finished = home.azak()
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        assert home.state() == expected
-    finally:
-        server.stop(path)
-        shutil.rmtree(path, ignore_errors=True)
+@pytest.mark.parametrize("step", NAMED_STEPS)
+def test_killed_at_a_named_step_and_run_again(step: str, recorded_folder: Path, finished_run: FinishedRun) -> None:
+    with new_home(recorded_folder) as home:
+        killed_and_run_again(home, step, finished_run.state)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_killed_at_random_moments_and_run_again(recorded_folder: Path, expected: dict[str, str]) -> None:
+def test_killed_at_random_moments_and_run_again(recorded_folder: Path, finished_run: FinishedRun) -> None:
     seed = random.randrange(1_000_000)
     moments = random.Random(seed)
-    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
-    home = Home(path, recorded_folder)
     kills = 0
-    try:
+    with new_home(recorded_folder) as home:
         for _ in range(RANDOM_MOMENTS):
-            process = started(home)
+            process = home.started()
             try:
-                process.wait(timeout=moments.uniform(SHORTEST_S, LONGEST_S))
+                process.communicate(timeout=moments.uniform(SHORTEST_S, LONGEST_S))
             except subprocess.TimeoutExpired:
                 kill(process)
                 kills += 1
         finished = home.azak()
         assert finished.returncode == 0, f"seed {seed}: {finished.stdout}{finished.stderr}"
-        assert home.state() == expected, f"seed {seed}"
+        assert home.state() == finished_run.state, f"seed {seed}"
         assert kills > RANDOM_MOMENTS / 2, "too few kills met a running command; lower LONGEST_S"
-    finally:
-        server.stop(path)
-        shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,7 @@
 """January 2022 as it was recorded, through every step: what must be left of it. Long; runs with `make soak`."""
 
 import re
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from azak_assets.warehouse.postgres import server
-from tests.integration.conftest import Home
+from tests.homes import Home, new_home
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -27,17 +24,12 @@ def folder(recorded_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def january(folder: Path) -> Iterator[Home]:
-    path = Path(tempfile.mkdtemp(prefix="azak-home-"))
-    home = Home(path, folder)
-    try:
+    with new_home(folder) as home:
         started = time.monotonic()
         finished = run(home)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert time.monotonic() - started < MOST_S
         yield home
-    finally:
-        server.stop(path)
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def run(home: Home) -> subprocess.CompletedProcess[str]:

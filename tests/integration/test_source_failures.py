@@ -41,7 +41,7 @@ from azak_assets.warehouse.postgres import database as databases
 from azak_assets.warehouse.postgres import stamp
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
-from tests.integration.conftest import OF_THE_RUN, RUN_COLUMNS
+from tests.homes import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
 
 # Dagster's own, when it makes a resource that needs another.

@@ -1,6 +1,7 @@
 """Reddit, the feeds and article pages through their assets, over real HTTP into a real database."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ from pydantic import SecretStr
 from tenacity import wait_none
 
 from azak_assets import krx
-from azak_assets.cli.run import _cause
 from azak_assets.defs.news import assets as news
 from azak_assets.defs.news import bodies, reddit
 from azak_assets.ingest import news as news_collection
@@ -25,6 +25,7 @@ from azak_assets.settings import FetchBodies, Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.sources.reddit import SUBREDDITS
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import Unbounded, materialize
 
 TODAY = krx.session_on_or_after(datetime.now(krx.KST).date()).day
 UNLIMITED = Limits(naver_a_second=10**9, naver_a_day=10**9)
@@ -66,29 +67,15 @@ class Steps:
     def make(self, asset: dg.AssetsDefinition, day: date = TODAY) -> tuple[bool, str, dict[str, Any]]:
         """(whether it succeeded, what a user is told when it did not, the first metadata)."""
         upstreams = Upstreams(self.settings, self.world, self.engine)
-        upstreams._budget = Unbounded()  # type: ignore[assignment]  # the real pace has its own tests
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize(
-                [asset],
-                instance=instance,
-                resources={"warehouse": Warehouse(self.engine, run_id="a run"), "upstreams": upstreams},
-                partition_key=str(day),
-                raise_on_error=False,
-            )
-        upstreams.close()
-        said = [_cause(event) for event in result.all_events if event.is_step_failure]
-        made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
-        metadata = {name: value.value for name, value in made[0].metadata.items()} if made else {}
-        return result.success, " ".join(said), metadata
+        upstreams._budget = Unbounded()  # type: ignore[assignment]
+        with closing(upstreams):
+            warehouse = Warehouse(self.engine, run_id="a run")
+            made = materialize(asset, {"warehouse": warehouse, "upstreams": upstreams}, partition=str(day))
+        return made.success, made.said, made.metadata
 
     def query(self, statement: str) -> list[tuple]:
         with self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.text(statement))]
-
-
-class Unbounded:
-    def acquire(self, name: str, per_second: float) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -321,26 +321,12 @@ def test_an_instant_is_no_day() -> None:
 
 
 LOADED = (
-    # What any code location has loaded already is not the room's cost.
-    "import bisect, csv, dataclasses, datetime, functools, math, pathlib, re, sys, time, typing, zoneinfo\n"
-    "begun = time.process_time()\n"
+    "import sys\n"
     "from azak_assets import krx; krx.weekday_closures()\n"
-    "print(time.process_time() - begun, *sorted({'pandas', 'numpy', 'exchange_calendars'} & set(sys.modules)))"
+    "print(*sorted({'pandas', 'numpy', 'exchange_calendars'} & set(sys.modules)))"
 )
 
 
-def load() -> tuple[float, list[str]]:
-    """Processor seconds that a fresh interpreter takes for the calendar, and the heavy libraries it then holds."""
-    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True, text=True)
-    seconds, *heavy = done.stdout.split()
-    return float(seconds), heavy
-
-
 def test_loading_pulls_in_no_heavy_library() -> None:
-    assert load()[1] == []
-
-
-@pytest.mark.timing
-def test_loading_is_fast() -> None:
-    # Processor time, best of five: the bar is for the code, not for what else the machine does meanwhile.
-    assert min(load()[0] for _ in range(5)) < 0.05
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == []

@@ -5,7 +5,6 @@ import gzip
 import html
 import io
 import re
-import time
 import zipfile
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -132,16 +131,6 @@ def test_a_feed_that_is_not_recorded_answers_with_nothing(recorded_http, make_br
     assert broker.minutes("005930", "153000", "20220103") == []
     assert broker.minutes("005930", "153000") == []
     assert "<item>" not in recorded_http.get("/hankyung/feed/finance").text
-
-
-@pytest.mark.timing
-def test_replay_opens_in_two_seconds(recorded_data):
-    seconds = []
-    for _ in range(3):
-        started = time.process_time()
-        ReplayWorld(recorded_data / "2022-01")
-        seconds.append(time.process_time() - started)
-    assert min(seconds) < 2.0
 
 
 # --- folders written here ---------------------------------------------------------------------------------------------

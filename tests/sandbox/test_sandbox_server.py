@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from azak_assets.sandbox import SeededWorld, serve
+from azak_assets.sandbox import serve
 
 
 def _free_port():
@@ -46,13 +46,3 @@ def test_server_is_silent_and_ends_on_a_signal(end):
 def test_a_taken_port_is_an_error_not_a_silence():
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OSError, match="in use"):
         serve("127.0.0.1", listener.getsockname()[1], None, 1)
-
-
-@pytest.mark.timing
-def test_a_seeded_world_opens_in_two_seconds():
-    seconds = []
-    for _ in range(3):
-        started = time.process_time()
-        SeededWorld(4)
-        seconds.append(time.process_time() - started)
-    assert min(seconds) < 2.0

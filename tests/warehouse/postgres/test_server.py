@@ -81,13 +81,9 @@ except server.ServerError as error:
 """
 
 
-@pytest.mark.timing
-def test_starting_twice_is_one_server_and_the_second_time_takes_no_time(shared_home: Path) -> None:
+def test_starting_twice_is_one_server(shared_home: Path) -> None:
     first = server.ensure_running(shared_home)
-    started = time.perf_counter()
-    for _ in range(20):
-        assert server.ensure_running(shared_home) == first
-    assert (time.perf_counter() - started) / 20 < 0.05
+    assert server.ensure_running(shared_home) == first
     assert server.status(shared_home) == first
 
 
