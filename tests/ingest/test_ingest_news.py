@@ -18,7 +18,7 @@ from tests.ingest.text_sources import NOW, Upstream, item
 
 LOG = logging.getLogger("test")
 TODAY = krx.session(NOW.date())
-KNOWN_FROM, KNOWN_UNTIL = krx.window_of(TODAY.day)
+KNOWN_FROM, KNOWN_UNTIL = krx.news_window(TODAY.day)
 
 
 def collect(warehouse: Warehouse, upstream: Upstream, *, is_open: bool = True, **changes: Any) -> NewsReport:
