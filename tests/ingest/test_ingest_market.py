@@ -16,7 +16,8 @@ from azak_assets.ingest.report import StepReport
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sandbox.wire import kis as sandbox_kis
 from azak_assets.sources import transport
-from tests.graph.intraday_world import Exchange, at, exchange
+from tests.graph.intraday_world import Exchange, exchange
+from tests.harness import at
 
 LOG = logging.getLogger("a test")
 FRIDAY = krx.session(date(2026, 11, 20))
@@ -100,7 +101,7 @@ def test_a_second_collector_leaves_the_session_to_the_first(open_at: OpenAt) -> 
         assert alone
         (report,) = collect(found, FRIDAY, tables=[session.MINUTES])[session.MINUTES]
     assert "another collector is at work" in report.state
-    assert found.budget.calls == 0
+    assert found.budget.calls.total() == 0
 
 
 def test_without_stocks_there_is_nothing_to_collect(open_at: OpenAt) -> None:
@@ -172,14 +173,14 @@ def test_flows_that_are_not_out_cost_no_request(open_at: OpenAt) -> None:
     )
     assert report.answered is None
     assert "can be asked for from 2026-11-20 16:00 KST" in report.state
-    assert found.budget.calls == 0
+    assert found.budget.calls.total() == 0
 
 
 def test_breadth_is_of_the_newest_session_alone(open_at: OpenAt) -> None:
     found = open_at("2026-11-20 18:30")
     kis = found.upstreams.kis
     old = bars.index_breadth(found.warehouse, kis, [THURSDAY], found.clock.now, source="a test", log=LOG)
-    assert (old.answered, found.budget.calls) == (None, 0)
+    assert (old.answered, found.budget.calls.total()) == (None, 0)
     both = bars.index_breadth(found.warehouse, kis, [THURSDAY, FRIDAY], found.clock.now, source="a test", log=LOG)
     assert both.days == {FRIDAY.day: ("landed", both.rows)}
     assert both.rows >= 3
