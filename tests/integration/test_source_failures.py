@@ -33,7 +33,7 @@ from azak_assets.loopback import free_port
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.recorded import ReplayWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
-from azak_assets.sandbox.worlds.world import Article, DailyBar, World
+from azak_assets.sandbox.worlds.world import Article, DailyBar, UpstreamData
 from azak_assets.settings import Settings
 from azak_assets.sources import transport
 from azak_assets.warehouse.calls import recordings
@@ -81,7 +81,7 @@ def recorded(recorded_folder: Path) -> Correctable:
 
 
 @contextmanager
-def sandbox_process(recorded: World, folder: Path, database: str) -> Iterator[str]:
+def sandbox_process(recorded: UpstreamData, folder: Path, database: str) -> Iterator[str]:
     """The environment of a process in the sandbox's world; the sandbox's address."""
     with pytest.MonkeyPatch.context() as patch, start_in_thread(create_app(recorded)) as url:
         for name in [name for name in os.environ if name.startswith(("AZAK_", "KIS_", "OPENDART_", "NAVER_"))]:
