@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from azak_assets import krx
-from azak_assets.warehouse import copy_format, encode
+from azak_assets.warehouse import copy_format
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -132,7 +132,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half(
                 started.set()
                 assert killed.wait(PATIENCE_S)
 
-    monkeypatch.setattr(encode, "copy_blocks", slow_blocks)
+    monkeypatch.setattr(copy_format, "copy_blocks", slow_blocks)
     with ThreadPoolExecutor(1) as thread:
         dying = thread.submit(load, warehouse, frame(2))
         assert started.wait(PATIENCE_S)
