@@ -6,6 +6,7 @@ What belongs here: AZAK_HOME folders, the `azak` command as a user runs it, and 
 A run over the small recorded folder costs some 30 seconds of CPU, a copy of the home that it left half a second.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from azak_assets.loopback import free_port
 from azak_assets.warehouse.postgres import database, server
 from tests.integration import replay_folder
 
@@ -169,6 +171,9 @@ def new_home(replay: Path, like: Path | None = None) -> Iterator[Home]:
     try:
         if like is not None:
             copy(like, path)
+            # Two copies at once would both want the port of the original; the second would say that it moves.
+            address = path / "postgres.json"
+            address.write_text(json.dumps({**json.loads(address.read_text()), "port": free_port()}))
         yield Home(path, replay)
     finally:
         server.stop(path)

@@ -21,7 +21,7 @@ from azak_assets.cli import app
 from azak_assets.loopback import free_port
 from azak_assets.warehouse.postgres import server
 from tests.cli.test_commands import commands
-from tests.integration.conftest import Home
+from tests.homes import Home
 
 RUN_DAGSTER = {("up",), ("ui",), ("run",), ("replay-payloads",)}
 WITHOUT = {
