@@ -24,6 +24,7 @@ from azak_assets.warehouse.tables import metadata
 ANALYSIS = REPOSITORY / "docs" / "analysis.md"
 DICTIONARY = REPOSITORY / "docs" / "dictionary.md"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
+HOUSE = REPOSITORY / "docs" / "house.md"
 DOCUMENTS = (REPOSITORY / "README.md", OPERATIONS, ANALYSIS)
 FOR_THE_OWNER = "## Beneath the marts"
 """The cookbook's queries before this heading need the schema marts alone."""
@@ -247,3 +248,14 @@ def test_every_file_it_names_exists(document: Path) -> None:
     for name in set(re.findall(r"`((?:docs|docker|azak_assets|azak_dbt|requirements)/[\w./-]+)`", text)):
         written_later = name.startswith("azak_dbt/target") or name == "docker/azak.env"
         assert written_later or (REPOSITORY / name).exists(), name
+
+
+def test_the_tour_of_the_house_opens_files_that_exist_and_misses_no_room() -> None:
+    text = HOUSE.read_text(encoding="utf-8")
+    named = set(re.findall(r"`(azak_(?:assets|dbt)/[\w/.]*)`", text))
+    assert len(named) > 30
+    assert not [path for path in named if not (REPOSITORY / path).exists()]
+    rooms = text[text.index("## The rooms") : text.index("## Follow one daily bar")]
+    package = REPOSITORY / "azak_assets"
+    folders = {f"{one.name}/" for one in package.iterdir() if one.is_dir() and any(one.glob("*.py"))}
+    assert folders <= set(re.findall(r"`(\w+/)`", rooms))
