@@ -25,7 +25,7 @@ STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW = 15_000, 3600, 20
 class _ReadOnlyWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceRequestContext]):
     """Every request in Dagster's read-only mode, over a workspace that is shared with the whole UI.
 
-    With a workspace of its own it would load the code location a second time and could not be told to reload it.
+    With a workspace of its own it would load the code location a second time and could not reload it.
     """
 
     def _make_request_context(self, conn: HTTPConnection) -> WorkspaceRequestContext:

@@ -156,7 +156,7 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
 
 @dataclass(frozen=True)
 class Testimony:
-    """What a witness says of days: on these the exchange was open, on these it was closed."""
+    """The days on which a source has the exchange open, and those on which it has it closed."""
 
     open: frozenset[date]
     closed: frozenset[date]

@@ -3,7 +3,7 @@
 Belongs here: rules about requests, as an ASGI wrapper that knows nothing of Dagster. Does not belong here: starting
 servers (`ui`).
 
-Dagster's server asks nobody who they are and executes a GraphQL mutation that comes by GET, or by POST with any content
+Dagster's server has no login, and executes a GraphQL mutation that comes by GET, or by POST with any content
 type. A page that the operator merely has open can send both to a port of this machine. Hence:
 
 1. **Method**: GET, HEAD and POST. No CORS header is ever sent, so a browser's preflight request fails.

@@ -55,7 +55,7 @@ def stop_on_signals() -> None:
     """From now on each of `STOPS` raises `Stopped` in the main thread, also where Ctrl-C was inherited as ignored (the
     background of a shell script). SIGHUP alone stays ignored: a command started by nohup outlives its terminal.
     """
-    # A query that is cut short makes psycopg complain of its rollback, on the terminal where nobody handles it.
+    # A query that is cut short makes psycopg complain of its rollback, on the terminal unless the error is handled.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     for number in STOPS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -87,7 +87,7 @@ def signals_held(*, drop: bool = False) -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Nobody interrupts us any more: for the way out, which ends what we started and takes seconds."""
+    """Ignore interrupts from here on: for the way out, which ends what we started and takes seconds."""
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 

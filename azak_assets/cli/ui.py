@@ -56,7 +56,7 @@ def guarded_server(
         Guard(_ByPort(by_port), origins),
         lifespan="off",
         log_level="warning",
-        # Headers in which a proxy names its client change nothing here, so that nobody gains by inventing them.
+        # Headers in which a proxy names its client change nothing here, so that inventing them gains nothing.
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
@@ -70,7 +70,7 @@ def serve(
     """Serve in the foreground until SIGINT or SIGTERM.
 
     Args:
-        console: where the databases are told of, if the environment names none and they are prepared first.
+        console: where the preparation of the databases is printed, if the environment names none and they are prepared first.
         workspace: the workspace file with the code locations; None for the repository's own.
         host: the address to listen on.
         port: the port of the UI.

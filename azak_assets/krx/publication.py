@@ -16,7 +16,7 @@ PUBLISHED_AT = time(8)
 
 
 def published_from(session_day: date) -> datetime:
-    """The earliest instant at which a session can be there: 08:00 of the next day. Before, nobody need ask."""
+    """The earliest instant at which a session can be there: 08:00 of the next day. A request before then is wasted."""
     return datetime.combine(session_day + timedelta(days=1), PUBLISHED_AT, KST)
 
 

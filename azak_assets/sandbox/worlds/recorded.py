@@ -1,7 +1,7 @@
 """The recorded world: serves a folder of recorded market data, headlines and filings as the upstreams would have.
 
 Reading and checking of recorded files belongs here, and what a recorded file cannot say stays unsaid: no minute bars,
-no corporate actions, no flows, no feeds, no ratios, and no second witness for prices: one made from the same record
+no corporate actions, no flows, no feeds, no ratios, and no second source of prices: one made from the same record
 would agree with itself. Wire formats do not belong here. Every file is checked when the world is opened, so that a
 damaged record is one sentence at the start instead of a wrong answer later.
 
