@@ -70,7 +70,7 @@ def serve(
     """Serve in the foreground until SIGINT or SIGTERM.
 
     Args:
-        console: where the preparation of the databases is printed, if the environment names none and they are prepared first.
+        console: prints the preparation of the databases where the environment names none.
         workspace: the workspace file with the code locations; None for the repository's own.
         host: the address to listen on.
         port: the port of the UI.
