@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     )
     opendart_api_key: EmptyIsNone = Field(None, description="OpenDART key (40 characters).")
     opendart_base_url: str = Field("https://opendart.fss.or.kr/api", description="OpenDART host.")
-    krx_openapi_key: EmptyIsNone = Field(None, description="KRX Open API key: the exchange's own prices, which ours are reconciled with.")
+    krx_openapi_key: EmptyIsNone = Field(None, description="KRX Open API key: the exchange's own prices.")
     krx_openapi_base_url: str = Field("https://data-dbg.krx.co.kr/svc/apis", description="KRX Open API host.")
     naver_client_id: EmptyIsNone = Field(None, description="Naver Search Open API client id.")
     naver_client_secret: EmptyIsNone = Field(None, description="Naver Search Open API client secret.")
