@@ -14,11 +14,13 @@ from azak_assets import partition_tags
 from azak_assets.runtime import (
     ChatModels,
     Retrieval,
+    Stores,
     Upstreams,
     current_settings,
     current_world,
     open_warehouse,
     payload_writer,
+    rate_limiter,
     retrieval,
 )
 from azak_assets.warehouse.warehouse import Warehouse
@@ -55,18 +57,15 @@ class UpstreamsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         settings = current_settings()
         of_world = current_world(settings)
         tags = context.run.tags if context.run else {}
-        upstreams = Upstreams(
+        recorder = payload_writer(
             settings,
             of_world,
-            cast("sa.Engine", self.warehouse.engine),
-            is_backfill=not BACKFILL_TAGS.isdisjoint(tags),
-            payloads=payload_writer(
-                settings,
-                of_world,
-                run_id=context.run.run_id if context.run else "",
-                about=_about(context.run),
-            ),
+            run_id=context.run.run_id if context.run else "",
+            about=_about(context.run),
         )
+        engine = cast("sa.Engine", self.warehouse.engine)
+        limiter = rate_limiter(engine, of_world, is_backfill=not BACKFILL_TAGS.isdisjoint(tags))
+        upstreams = Upstreams(settings, of_world, Stores.in_postgres(engine, limiter=limiter, recorder=recorder))
         try:
             yield upstreams
         finally:

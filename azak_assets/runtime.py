@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from azak_assets import krx
+from azak_assets.ports import Channel
 from azak_assets.settings import EmbedderName, FetchBodies, Mode, Settings
 from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
 from azak_assets.warehouse.warehouse import Warehouse
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from openai import OpenAI
 
-    from azak_assets.ports import Ledger, TokenStore, ValidatorStore
+    from azak_assets.ports import Clock, HostStore, RateLimiter, Recorder, Recordings, TokenStore, Usage, ValidatorStore
     from azak_assets.sources.kis.client import KisClient
     from azak_assets.sources.krx_openapi import KrxOpenApiClient
     from azak_assets.sources.naver import NaverSearchClient
@@ -132,72 +134,144 @@ def _needed(upstream: str, **values: SecretStr | None) -> list[str]:
     return [value.get_secret_value() for value in values.values() if value is not None]
 
 
-class Upstreams:
-    """The clients of this process's world, made when first asked for.
-
-    Each property raises ``NotConfigured`` where credentials are missing; ``records`` says whether asking makes sense.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        of_world: World,
-        engine: "sa.Engine",
-        *,
-        is_backfill: bool = False,
-        payloads: "PayloadWriter | None" = None,
-    ) -> None:
-        from azak_assets.ports import HostRules  # noqa: PLC0415
-        from azak_assets.warehouse.calls.call_log import SourceLedger  # noqa: PLC0415
-        from azak_assets.warehouse.calls.crawl_state import PostgresHosts, PostgresValidators  # noqa: PLC0415
-        from azak_assets.warehouse.calls.rate_limit import PostgresBudget, PostgresTokenStore  # noqa: PLC0415
-
-        self.settings = settings
-        self.world = of_world
-        self._tokens: TokenStore = PostgresTokenStore(engine)
-        self._validators: ValidatorStore = PostgresValidators(engine)
-        self._hosts = PostgresHosts(engine, HostRules)
-        # A backfill leaves most of a live budget to live work while a session is open; the sandbox has no live work.
-        budget = PostgresBudget(engine, live=of_world.name != "live" or not is_backfill)
-        self._budget: Ledger = SourceLedger(engine, budget, payloads)
+class SystemClock:
+    """The clock on the wall."""
 
     def now(self) -> datetime:
-        """The instant at which the upstreams are asked (KST): now, or in a replay when they were asked."""
+        """The present instant (KST)."""
         return datetime.now(krx.KST)
 
     def sleep(self, seconds: float) -> None:
-        """Wait until ``now`` is so much later."""
+        """Wait."""
         time.sleep(seconds)
 
-    def usage(self) -> dict[str, tuple[int, int, int | None]]:
-        """By upstream that was asked here: calls so far, everybody's calls today (KST), calls a day allowed."""
-        from azak_assets.warehouse.calls.call_log import SourceLedger  # noqa: PLC0415
 
-        return self._budget.usage() if isinstance(self._budget, SourceLedger) else {}
+@dataclass(frozen=True)
+class Stores:
+    """What the clients of a process share with those of every other process, and how they reach their upstreams."""
+
+    channel: Channel
+    tokens: "TokenStore"
+    validators: "ValidatorStore"
+    hosts: "HostStore"
+    recorder: "Recorder | None" = None
+    """Closed with the clients."""
+
+    @classmethod
+    def in_postgres(
+        cls, engine: "sa.Engine", *, limiter: "RateLimiter | None" = None, recorder: "Recorder | None" = None
+    ) -> "Stores":
+        """The stores in PostgreSQL, and connections to the upstreams themselves.
+
+        Args:
+            engine: of a migrated database.
+            limiter: another one than that of live work.
+            recorder: records the answers; without it they are not recorded.
+        """
+        from azak_assets.sources.recording import recorded  # noqa: PLC0415
+        from azak_assets.sources.transport import direct  # noqa: PLC0415
+        from azak_assets.warehouse.calls.call_log import PostgresCallLog  # noqa: PLC0415
+        from azak_assets.warehouse.calls.crawl_state import PostgresHosts, PostgresValidators  # noqa: PLC0415
+        from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter, PostgresTokenStore  # noqa: PLC0415
+
+        return cls(
+            channel=Channel(
+                limiter or PostgresRateLimiter(engine),
+                PostgresCallLog(engine),
+                direct if recorder is None else recorded(direct, recorder),
+            ),
+            tokens=PostgresTokenStore(engine),
+            validators=PostgresValidators(engine),
+            hosts=PostgresHosts(engine),
+            recorder=recorder,
+        )
+
+    @classmethod
+    def played_back(cls, recordings: "Recordings", *, hosts: "HostStore") -> "Stores":
+        """Clients that get recorded answers alone: no request leaves the process, no token or ETag is stored."""
+        from azak_assets.sources.recording import played_back  # noqa: PLC0415
+        from azak_assets.warehouse.calls.playback import (  # noqa: PLC0415
+            NoValidators,
+            PlaybackTokens,
+            Unlimited,
+            Unlogged,
+        )
+
+        channel = Channel(Unlimited(), Unlogged(), played_back(recordings), attempts=1)
+        return cls(channel, PlaybackTokens(), NoValidators(), hosts)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self.channel.log.close()
+        if self.recorder is not None:
+            self.recorder.close()
+
+
+class Missing(StrEnum):
+    """Why a feed cannot be asked for in this process."""
+
+    NOT_RECORDED = "not recorded"
+    NOT_CONFIGURED = "not configured"
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """A feed that no request was made for: the reason as a code, and a sentence for the operator."""
+
+    reason: Missing
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Upstreams:
+    """The clients of this process's world, made when first asked for.
+
+    Each property raises ``NotConfigured`` where credentials are missing; ``why_unasked`` says whether asking makes
+    sense.
+    """
+
+    def __init__(self, settings: Settings, of_world: World, stores: Stores, clock: "Clock | None" = None) -> None:
+        self.settings = settings
+        self.world = of_world
+        self.stores = stores
+        self.clock: Clock = clock or SystemClock()
+
+    def now(self) -> datetime:
+        """The instant at which the upstreams are asked (KST); in a re-run of recorded answers when they were asked."""
+        return self.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait until ``now`` is so much later."""
+        self.clock.sleep(seconds)
+
+    def usage(self) -> "Mapping[str, Usage]":
+        """The usage of each upstream that was called here."""
+        return self.stores.channel.log.usage()
 
     @property
     def source(self) -> str:
         """What the provenance column ``source`` says: the sandbox's world, or nothing in the live one."""
         return "" if self.world.name == "live" else f"sandbox {self.world.name}: "
 
-    def silence(self, feed: str, client: str) -> str | None:
-        """Why nothing can be asked about ``feed`` from ``client`` here, for the operator; None where it can."""
+    def why_unasked(self, feed: str, client: str) -> Unasked | None:
+        """Why nothing can be asked about ``feed`` from ``client`` here; None where it can."""
         if not self.world.records(feed):
-            return "not recorded in this world: no request was made"
+            return Unasked(Missing.NOT_RECORDED, "not recorded in this world: no request was made")
         try:
             getattr(self, client)
         except NotConfigured as missing:
-            return f"not configured: {missing.what}"
+            return Unasked(Missing.NOT_CONFIGURED, f"not configured: {missing.what}")
         return None
 
     def close(self) -> None:
-        """Close the connections of the clients that were made."""
+        """Close the connections of the clients that were made, and write what the stores hold in memory."""
         made = [self.__dict__.get(name) for name in ("kis", "krx_openapi", "opendart", "naver", "reddit", "pages")]
         for client in [*made, *self.__dict__.get("rss", [])]:
             if client is not None:
                 client.close()
-        if callable(close := getattr(self._budget, "close", None)):
-            close()
+        self.stores.close()
 
     @cached_property
     def kis(self) -> "KisClient":
@@ -210,10 +284,11 @@ class Upstreams:
             master_base_url=self.settings.kis_master_base_url,
             app_key=key,
             app_secret=secret,
-            tokens=self._tokens,
-            budget=self._budget,
+            tokens=self.stores.tokens,
+            channel=self.stores.channel,
             per_second=self.settings.kis_rate,
             now=self.now,
+            sleep=self.sleep,
         )
 
     @cached_property
@@ -222,7 +297,9 @@ class Upstreams:
         from azak_assets.sources.krx_openapi import KrxOpenApiClient  # noqa: PLC0415
 
         (key,) = _needed("KRX Open API", krx_openapi_key=self.settings.krx_openapi_key)
-        return KrxOpenApiClient(self.settings.krx_openapi_base_url, key=key, budget=self._budget, now=self.now)
+        return KrxOpenApiClient(
+            self.settings.krx_openapi_base_url, key=key, channel=self.stores.channel, now=self.now, sleep=self.sleep
+        )
 
     @cached_property
     def opendart(self) -> "OpenDartClient":
@@ -230,7 +307,9 @@ class Upstreams:
         from azak_assets.sources.opendart import OpenDartClient  # noqa: PLC0415
 
         (key,) = _needed("OpenDART", opendart_api_key=self.settings.opendart_api_key)
-        return OpenDartClient(base_url=self.settings.opendart_base_url, api_key=key, budget=self._budget)
+        return OpenDartClient(
+            base_url=self.settings.opendart_base_url, api_key=key, channel=self.stores.channel, sleep=self.sleep
+        )
 
     @cached_property
     def naver(self) -> "NaverSearchClient":
@@ -246,8 +325,9 @@ class Upstreams:
             base_url=self.settings.naver_base_url,
             client_id=client_id,
             client_secret=secret,
-            budget=self._budget,
+            channel=self.stores.channel,
             now=self.now,
+            sleep=self.sleep,
         )
 
     @cached_property
@@ -256,7 +336,14 @@ class Upstreams:
         from azak_assets.sources.rss import RssClient  # noqa: PLC0415
 
         return [
-            RssClient(name, base, budget=self._budget, validators=self._validators, now=self.now)
+            RssClient(
+                name,
+                base,
+                channel=self.stores.channel,
+                validators=self.stores.validators,
+                now=self.now,
+                sleep=self.sleep,
+            )
             for name, base in (("hankyung", self.settings.hankyung_base_url), ("mk", self.settings.mk_base_url))
         ]
 
@@ -274,8 +361,9 @@ class Upstreams:
             base_url=self.settings.reddit_base_url,
             client_id=client_id,
             client_secret=secret,
-            budget=self._budget,
+            channel=self.stores.channel,
             now=self.now,
+            sleep=self.sleep,
         )
 
     @cached_property
@@ -286,7 +374,15 @@ class Upstreams:
         if self.settings.azak_fetch_bodies is FetchBodies.OFF:
             raise NotConfigured("article pages", "AZAK_FETCH_BODIES is off")
         bases = {"www.hankyung.com": self.settings.hankyung_base_url, "www.mk.co.kr": self.settings.mk_base_url}
-        return PageReader(bases, budget=self._budget, hosts=self._hosts, now=self.now)
+        return PageReader(bases, channel=self.stores.channel, hosts=self.stores.hosts, now=self.now, sleep=self.sleep)
+
+
+def rate_limiter(engine: "sa.Engine", of_world: World, *, is_backfill: bool) -> "RateLimiter":
+    """The shared rate limiter. A backfill leaves most of a live rate to live work while a session is open; the sandbox
+    has no live work."""
+    from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter  # noqa: PLC0415
+
+    return PostgresRateLimiter(engine, live=of_world.name != "live" or not is_backfill)
 
 
 def payload_writer(settings: Settings, of_world: World, *, run_id: str, about: Mapping[str, Any]) -> "PayloadWriter":

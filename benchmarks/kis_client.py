@@ -16,11 +16,11 @@ from pathlib import Path
 from azak_assets import krx
 from azak_assets.cli.environment import start_sandbox
 from azak_assets.cli.processes import Child, stop
-from azak_assets.runtime import Upstreams, current_world
+from azak_assets.ports import Closed
+from azak_assets.runtime import Stores, Upstreams, current_world
 from azak_assets.settings import Settings
 from azak_assets.sources.collect import collect
-from azak_assets.warehouse.calls.call_log import SourceLedger
-from azak_assets.warehouse.calls.rate_limit import Closed, PostgresBudget
+from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter
 from azak_assets.warehouse.calls.recordings import PayloadWriter
 from azak_assets.warehouse.postgres import database
 from benchmarks.bars import Row, finish
@@ -33,15 +33,15 @@ LAST_DAY = date(2026, 11, 13)
 
 @dataclass
 class Counted:
-    """The shared budget, counting who asks: a refused call asks a second time."""
+    """The shared limiter, counting its callers: a refused call comes a second time."""
 
-    budget: PostgresBudget
+    limiter: PostgresRateLimiter
     asked: int = 0
     per_second: float = 0
 
     def acquire(self, name: str, per_second: float) -> Closed | None:
         self.asked, self.per_second = self.asked + 1, per_second
-        return self.budget.acquire(name, per_second)
+        return self.limiter.acquire(name, per_second)
 
 
 def main() -> None:
@@ -53,11 +53,11 @@ def main() -> None:
         try:
             settings = Settings()
             settings = settings.in_sandbox(start_sandbox(settings, children, replay=None, seed=1))
-            upstreams = Upstreams(settings, current_world(settings), engine)
-            counted = Counted(PostgresBudget(engine))
-            # As a run has it: every call in the books, every answer kept.
-            payloads = PayloadWriter(Path(home) / "payloads", run_id="benchmark", about={}, keep_days=30)
-            upstreams._budget = SourceLedger(engine, counted, payloads)
+            counted = Counted(PostgresRateLimiter(engine))
+            # As a run has it: every call logged, every answer recorded.
+            recorder = PayloadWriter(Path(home) / "payloads", run_id="benchmark", about={}, keep_days=30)
+            stores = Stores.in_postgres(engine, limiter=counted, recorder=recorder)
+            upstreams = Upstreams(settings, current_world(settings), stores)
             days = [session.day for session in krx.sessions(krx.shift(LAST_DAY, -ROUNDS).day, LAST_DAY)]
             codes = [one.stock_code for one in upstreams.kis.listed_stocks().records if one.security_kind == "stock"][
                 :100

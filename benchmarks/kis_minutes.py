@@ -23,13 +23,15 @@ import uvicorn
 from azak_assets import krx
 from azak_assets.cli.processes import Child, stop
 from azak_assets.loopback import free_port
-from azak_assets.ports import Token
+from azak_assets.ports import Channel, Token
 from azak_assets.sandbox import SeededWorld, create_app
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.sources.collect import collect
 from azak_assets.sources.kis.client import KisClient
 from azak_assets.sources.kis.minutes import SessionMinutes
-from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE, PostgresBudget
+from azak_assets.sources.transport import direct
+from azak_assets.warehouse.calls.playback import Unlogged
+from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE, PostgresRateLimiter
 from azak_assets.warehouse.postgres import database
 from benchmarks.bars import Row, finish
 from benchmarks.kis_client import BUDGET, LIMIT, Counted
@@ -92,10 +94,10 @@ def main() -> None:
             Child.start("sandbox", command, environment={}, log=log, cwd=REPOSITORY, among=children)
             wait_for(f"http://127.0.0.1:{port}")
             settings = Settings().in_sandbox(f"http://127.0.0.1:{port}")
-            counted = Counted(PostgresBudget(engine))
+            counted = Counted(PostgresRateLimiter(engine))
             kis = KisClient(
                 base_url=settings.kis_base_url, master_base_url=settings.kis_master_base_url, app_key="sandbox",
-                app_secret="sandbox", tokens=OneToken(), budget=counted,
+                app_secret="sandbox", tokens=OneToken(), channel=Channel(counted, Unlogged(), direct),
                 per_second=BUDGET * (1 - BACKFILL_SHARE), now=lambda: moved_clock(began),
             )  # fmt: skip
             codes = [one.stock_code for one in kis.listed_stocks().records][:STOCKS]

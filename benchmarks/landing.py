@@ -1,7 +1,7 @@
 """What 5,000 articles and 600 filings cost beside the network: read, told apart, and in PostgreSQL.
 
-`python -m benchmarks.landing`. The assets themselves, with their resources, in the live mode; the answers lie in memory
-where httpx would ask, and nobody waits for a budget. The bar (issue of the feeds): under ten seconds together.
+`python -m benchmarks.landing`. The assets themselves in the live mode; the answers lie in memory where httpx would ask,
+and no call waits for a slot. The bar (issue of the feeds): under ten seconds together.
 """
 
 import contextlib
@@ -21,12 +21,15 @@ import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.cli.environment import ready_manifest
-from azak_assets.warehouse.calls import rate_limit
+from azak_assets.runtime import Stores, Upstreams, World, current_settings, payload_writer
+from azak_assets.warehouse.calls.playback import Unlimited
 from azak_assets.warehouse.postgres import database
+from azak_assets.warehouse.warehouse import Warehouse
 from benchmarks.bars import Row, finish
 from benchmarks.daily_session import fill_stocks
 from benchmarks.load_partition import own_database
 
+LIVE = World("live")
 ARTICLES, A_PAGE, FILINGS, A_FILING_PAGE = 5_000, 100, 600, 100
 MARKET_QUERIES = 3
 QUERIES = ARTICLES // A_PAGE
@@ -119,11 +122,10 @@ def main() -> None:
         }  # fmt: skip
         memory = Memory(now, names)
         httpx.HTTPTransport.handle_request = memory  # type: ignore[method-assign] - an object is not bound
-        rate_limit.PostgresBudget.acquire = lambda *_: None  # type: ignore[method-assign]
         engine = database.create_engine(url)
         codes = [f"{number:06}" for number in range(100_000, 100_000 + QUERIES - MARKET_QUERIES)]
         fill_stocks(engine, codes, names[MARKET_QUERIES:], tier=1)
-        seconds = _materialize(session.day.isoformat())
+        seconds = _materialize(session.day.isoformat(), engine)
         counted = "select (select count(*) from raw.news_articles), (select count(*) from raw.disclosures)"
         amended = "select count(*) from raw.disclosures where amends_rcept_no is not null"
         with engine.connect() as connection:
@@ -144,14 +146,16 @@ def main() -> None:
     )  # fmt: skip
 
 
-def _materialize(partition: str) -> dict[str, float]:
+def _materialize(partition: str, engine: sa.Engine) -> dict[str, float]:
     import dagster as dg  # noqa: PLC0415 - the environment and the manifest come first
 
     from azak_assets.defs.disclosures.assets import disclosures  # noqa: PLC0415
     from azak_assets.defs.news.assets import news  # noqa: PLC0415
-    from azak_assets.resources import UpstreamsResource, WarehouseResource  # noqa: PLC0415
 
-    warehouse = WarehouseResource()
+    settings, run_id = current_settings(), "benchmark"
+    recorder = payload_writer(settings, LIVE, run_id=run_id, about={})
+    stores = Stores.in_postgres(engine, limiter=Unlimited(), recorder=recorder)
+    upstreams = Upstreams(settings, LIVE, stores)
     seconds = {}
     with dg.DagsterInstance.ephemeral() as instance, contextlib.redirect_stderr(io.StringIO()):
         for name, asset in (("articles", news), ("filings", disclosures)):
@@ -160,10 +164,11 @@ def _materialize(partition: str) -> dict[str, float]:
                 [asset],
                 instance=instance,
                 partition_key=partition,
-                resources={"warehouse": warehouse, "upstreams": UpstreamsResource(warehouse=warehouse)},
+                resources={"warehouse": Warehouse(engine, run_id=run_id), "upstreams": upstreams},
             )
             seconds[name] = time.monotonic() - began
             assert result.success
+    upstreams.close()
     return seconds
 
 

@@ -1,9 +1,10 @@
 """One step run in this process as Dagster runs it, and what stands in for the clock on the wall and a broker's pace.
 
-What belongs here: materializing assets and reading what came of it, clocks, budgets and token stores that tests of
+What belongs here: materializing assets and reading what came of it, clocks, rate limiters, stores that tests of
 several rooms need. What does not: homes and processes (`homes`), worlds and data (each room has its own).
 """
 
+import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +13,12 @@ from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.cli.run import _cause
-from azak_assets.ports import Token
+from azak_assets.ports import ATTEMPTS, RateLimiter, Recorder, Token, TokenStore
+from azak_assets.runtime import Stores
 
 
 def at(text: str) -> datetime:
@@ -103,8 +106,21 @@ def materialize(
     return Made(result)
 
 
+class StoppedClock:
+    """Stands at `instant` until a test moves it; sleeps cost nothing."""
+
+    def __init__(self, instant: datetime) -> None:
+        self.instant = instant
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def sleep(self, seconds: float) -> None:
+        pass
+
+
 class Unbounded:
-    """A budget that counts the calls it lets through, at any pace: the real pace has its own tests."""
+    """A rate limiter that counts the calls it admits, at any pace: the real pace has its own tests."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -133,3 +149,17 @@ class TokensOfOneProcess:
 
     def forget(self) -> None:
         self._tokens.clear()
+
+
+def stores_of(
+    engine: sa.Engine,
+    *,
+    limiter: RateLimiter | None = None,
+    recorder: Recorder | None = None,
+    tokens: TokenStore | None = None,
+    attempts: int = ATTEMPTS,
+) -> Stores:
+    """The stores in PostgreSQL, except for what is given."""
+    stores = Stores.in_postgres(engine, limiter=limiter, recorder=recorder)
+    channel = dataclasses.replace(stores.channel, attempts=attempts)
+    return dataclasses.replace(stores, channel=channel, tokens=tokens or stores.tokens)

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, newest_final_session
-from azak_assets.runtime import Upstreams, current_settings, current_world, database_url
+from azak_assets.runtime import Stores, Upstreams, current_settings, current_world, database_url
 from azak_assets.settings import Settings
 from azak_assets.sources.failures import NotConfigured, SourceFailure
 from azak_assets.warehouse.postgres import database, stamp
@@ -25,8 +25,8 @@ RECENT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Question:
-    """Whom to ask, the feed of a sandbox that would answer, and how; the answer is a sentence."""
+class Probe:
+    """One cheap request: the upstream, the feed of a sandbox that would answer, and how; returns a sentence."""
 
     upstream: str
     feed: str
@@ -78,15 +78,15 @@ def _rss(source: str) -> Callable[[Upstreams], str]:
     return ask
 
 
-QUESTIONS = (
-    Question("kis", "index_bars", _kis),
-    Question("kis-master", "master", _kis_master),
-    Question("opendart", "disclosures", _opendart),
-    Question("naver", "news", _naver),
-    Question("hankyung", "rss", _rss("hankyung")),
-    Question("mk", "rss", _rss("mk")),
-    Question("krx", "krx_daily_bars", _krx),
-    Question("reddit", "reddit", _reddit),
+PROBES = (
+    Probe("kis", "index_bars", _kis),
+    Probe("kis-master", "master", _kis_master),
+    Probe("opendart", "disclosures", _opendart),
+    Probe("naver", "news", _naver),
+    Probe("hankyung", "rss", _rss("hankyung")),
+    Probe("mk", "rss", _rss("mk")),
+    Probe("krx", "krx_daily_bars", _krx),
+    Probe("reddit", "reddit", _reddit),
 )
 
 
@@ -101,14 +101,14 @@ def ask_sources(console: Console) -> bool:
     url = database_url(settings)
     if database.status(url).pending:
         raise CannotStart(
-            "Nobody is asked without the shared budget, and the database lacks it: run `azak db migrate`."
+            "No upstream is asked without the shared rate limit, and the database lacks it: run `azak db migrate`."
         )
     engine = database.create_engine(url)
     try:
         found = stamp.current(url)
         if found not in (None, of_world.name):
             raise stamp.WorldMismatch(str(found), of_world.name)
-        upstreams = Upstreams(settings, of_world, engine)
+        upstreams = Upstreams(settings, of_world, Stores.in_postgres(engine))
         try:
             return _ask_all(console, settings, upstreams)
         finally:
@@ -121,8 +121,8 @@ def _ask_all(console: Console, settings: Settings, upstreams: Upstreams) -> bool
     console.print(f"asking each upstream one question (mode: {settings.mode.value}) …")
     everything = True
     # At once: an upstream that is down costs half a minute of retries, and four of them still half a minute.
-    with ThreadPoolExecutor(len(QUESTIONS), thread_name_prefix="doctor") as executor:
-        asked = [executor.submit(_answer, question, upstreams) for question in QUESTIONS]
+    with ThreadPoolExecutor(len(PROBES), thread_name_prefix="doctor") as executor:
+        asked = [executor.submit(_answer, probe, upstreams) for probe in PROBES]
         for answer in as_completed(asked):
             line, is_good = answer.result()
             console.print(line, soft_wrap=True)
@@ -132,13 +132,13 @@ def _ask_all(console: Console, settings: Settings, upstreams: Upstreams) -> bool
     return everything
 
 
-def _answer(question: Question, upstreams: Upstreams) -> tuple[str, bool]:
+def _answer(probe: Probe, upstreams: Upstreams) -> tuple[str, bool]:
     """The line about one upstream, and whether it is as it should be."""
-    name, began = f"{question.upstream:10}", time.monotonic()
-    if not upstreams.world.records(question.feed):
+    name, began = f"{probe.upstream:10}", time.monotonic()
+    if not upstreams.world.records(probe.feed):
         return f"[dim]- {name} not recorded in this world[/]", True
     try:
-        learnt = question.ask(upstreams)
+        learnt = probe.ask(upstreams)
     except NotConfigured as missing:
         return f"[dim]- {name} not configured: {escape(missing.what)}[/]", True
     except SourceFailure as failure:

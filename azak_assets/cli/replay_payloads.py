@@ -1,10 +1,11 @@
-"""`azak replay-payloads`: the raw tables once more from the answers that were kept, without asking any upstream.
+"""`azak replay-payloads`: rebuilds the raw tables from recorded answers, without a request to any upstream.
 
-Belongs here: choosing the runs, running their assets over the stored answers, the summary. Does not belong here: how an
-asset is made, how answers are kept (`warehouse.payloads`), which rows a replay leaves alone (`warehouse.replay`).
+Belongs here: choosing the runs, running their assets over the recordings, the summary. Does not belong here: how an
+asset is made, how answers are recorded and found (`warehouse.calls.recordings`, `playback`), which rows a re-run leaves
+alone (`warehouse.calls.rerun`).
 
 Each run that was answered on one of the days is repeated: the same assets, partitions and instant, the same clients,
-whose transport reads the files instead of asking. In Dagster's history nothing of it appears: nobody asked an upstream.
+whose HTTP transport reads the files. Dagster's history holds nothing of it: no upstream was asked.
 """
 
 import logging
@@ -13,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -25,66 +26,34 @@ from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, environment, ready_databases, ready_manifest
 from azak_assets.cli.run import COUNTS, Outcome
 from azak_assets.partition_tags import PARTITION, RANGE_END, RANGE_START
-from azak_assets.ports import Token
 from azak_assets.renamed import JOBS
-from azak_assets.runtime import Upstreams, World
+from azak_assets.runtime import Stores, Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.warehouse.calls import recordings, rerun
-from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
+from azak_assets.warehouse.calls.crawl_state import PostgresHosts
+from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings
 from azak_assets.warehouse.calls.recordings import KeptRun
 from azak_assets.warehouse.postgres import database, stamp
 
 if TYPE_CHECKING:
     import dagster as dg
 
-NOBODY = "http://nobody.invalid"
-"""Where the clients of a replay would ask, if they asked: a name that never resolves."""
+NOWHERE = "http://nowhere.invalid"
+"""The upstreams' address in a re-run: a name that never resolves."""
 NAMED = 10
 
 
-class NoTokens:
-    """A token store for clients that ask nobody."""
-
-    def get_or_issue(self, name: str, issue: object, *, discard: str | None = None) -> Token:  # noqa: ARG002
-        """A token that nobody will see."""
-        return Token("replayed", datetime.max.replace(tzinfo=krx.KST))
-
-
-class NoValidators:
-    """A store of what feeds said of their version that knows nothing and keeps nothing: what was answered is read."""
-
-    def read(self, feed: str) -> Mapping[str, str]:  # noqa: ARG002
-        """Nothing."""
-        return {}
-
-    def keep(self, feed: str, headers: Mapping[str, str]) -> None:
-        """Nothing: the versions of today's feeds stay."""
-
-
-class ReplayedUpstreams(Upstreams):
-    """The clients of a run whose answers are all kept, at the time when it ran."""
-
-    def __init__(
-        self, settings: Settings, of_world: World, engine: sa.Engine, clock: ReplayClock, answers: StoredAnswers
-    ) -> None:
-        super().__init__(settings.in_sandbox(NOBODY), of_world, engine)
-        self._tokens = NoTokens()
-        self._validators = NoValidators()
-        self._budget = answers
-        self._clock = clock
-
-    def now(self) -> datetime:
-        """As the run had it (KST)."""
-        return self._clock().astimezone(krx.KST)
-
-    def sleep(self, seconds: float) -> None:
-        """It is later at once."""
-        self._clock.sleep(seconds)
+def upstreams_of(
+    settings: Settings, of_world: World, engine: sa.Engine, clock: PlaybackClock, recordings_of_run: RunRecordings
+) -> Upstreams:
+    """The clients of a run whose answers are recorded, at the time when it ran."""
+    stores = Stores.played_back(recordings_of_run, hosts=PostgresHosts(engine))
+    return Upstreams(settings.in_sandbox(NOWHERE), of_world, stores, clock)
 
 
 @dataclass
-class Told:
-    """What a replay did, over all of its runs."""
+class Rerun:
+    """What a re-run did, over all of its runs."""
 
     outcome: Outcome = field(default_factory=Outcome)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -109,10 +78,10 @@ def replay_payloads(console: Console, *, first: date, last: date) -> bool:
         variables = environment(settings, databases)
         os.environ.update(variables)
         ready_manifest(variables)
-        told = replay_runs(console, settings, engine, of_world, runs)
+        done = rerun_all(console, settings, engine, of_world, runs)
     finally:
         engine.dispose()
-    return not told.outcome.failures
+    return not done.outcome.failures
 
 
 def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) -> tuple[list[KeptRun], str]:
@@ -158,9 +127,7 @@ def _world(settings: Settings, stamped: str | None) -> str:
     return chosen
 
 
-def replay_runs(
-    console: Console, settings: Settings, engine: sa.Engine, of_world: str, runs: Sequence[KeptRun]
-) -> Told:
+def rerun_all(console: Console, settings: Settings, engine: sa.Engine, of_world: str, runs: Sequence[KeptRun]) -> Rerun:
     """Repeat runs in their order, show how far it is, and print what came of it."""
     import dagster as dg  # noqa: PLC0415 - three seconds that `azak --help` must not cost
 
@@ -178,7 +145,7 @@ def replay_runs(
         if isinstance(asset, dg.AssetsDefinition) and "upstreams" in asset.op.required_resource_keys
         for key in asset.keys
     }
-    told = Told()
+    done = Rerun()
     console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs to repeat, no upstream is asked")
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -187,9 +154,9 @@ def replay_runs(
             selected = _selected(repository, run, asking)
             bar.update(task, description=f"{run.began_at.astimezone(krx.KST):%m-%d %H:%M} {run.about.get('job') or ''}")
             if selected:
-                clock = ReplayClock(run.began_at)
+                clock = PlaybackClock(run.began_at)
                 is_collector = LOOP_TAG.items() <= run.about["tags"].items()
-                answers = StoredAnswers(run, runs, clock, asks_again=is_collector)
+                answers = RunRecordings(run, runs, clock, asks_again=is_collector)
                 feeds = run.about.get("feeds")
                 of_run = World(of_world, None if feeds is None else frozenset(feeds))
                 result = dg.materialize(
@@ -197,18 +164,18 @@ def replay_runs(
                     instance=None,
                     resources={
                         "warehouse": rerun.warehouse_for(engine, run, runs),
-                        "upstreams": ReplayedUpstreams(settings, of_run, engine, clock, answers),
+                        "upstreams": upstreams_of(settings, of_run, engine, clock, answers),
                     },
                     partition_key=run.about["tags"].get(PARTITION),
                     tags=_kept_tags(run.about["tags"]),
                     raise_on_error=False,
                 )
-                told.runs += 1
-                told.missing |= answers.missing
-                _note(told, result)
+                done.runs += 1
+                done.missing |= answers.missing
+                _note(done, result)
             bar.advance(task)
-    _summarize(console, told)
-    return told
+    _summarize(console, done)
+    return done
 
 
 def _selected(
@@ -232,26 +199,26 @@ def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if name in (RANGE_START, RANGE_END) or name.startswith("azak/")}
 
 
-def _note(told: Told, result: "dg.ExecuteInProcessResult") -> None:
+def _note(done: Rerun, result: "dg.ExecuteInProcessResult") -> None:
     outcome = Outcome()
     for event in result.all_events:
         outcome.note(event)
     for name, counts in outcome.counts.items():
-        told.counts.setdefault(name, Counter()).update(counts)
-    told.outcome.failures += [failure for failure in outcome.failures if failure not in told.outcome.failures]
+        done.counts.setdefault(name, Counter()).update(counts)
+    done.outcome.failures += [failure for failure in outcome.failures if failure not in done.outcome.failures]
 
 
-def _summarize(console: Console, told: Told) -> None:
-    """The tables with what the replay changed in them, the questions without an answer, and what failed."""
-    table = Table("table", *COUNTS, title=f"{told.runs} runs replayed", title_justify="left")
-    for name, counts in sorted(told.counts.items()):
+def _summarize(console: Console, done: Rerun) -> None:
+    """The tables with what the re-run changed in them, the questions without an answer, and what failed."""
+    table = Table("table", *COUNTS, title=f"{done.runs} runs replayed", title_justify="left")
+    for name, counts in sorted(done.counts.items()):
         table.add_row(name, *(str(counts[count]) for count in COUNTS))
     console.print(table)
-    totals: Counter[str] = sum(told.counts.values(), Counter())
+    totals: Counter[str] = sum(done.counts.values(), Counter())
     console.print("  this replay       " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
-    if told.missing:
-        console.print(f"[yellow]! {len(told.missing)} questions have no kept answer[/]; nothing of them was touched:")
-        for upstream, path, _ in list(told.missing)[:NAMED]:
+    if done.missing:
+        console.print(f"[yellow]! {len(done.missing)} questions have no kept answer[/]; nothing of them was touched:")
+        for upstream, path, _ in list(done.missing)[:NAMED]:
             console.print(f"  {upstream} {path}", soft_wrap=True, markup=False)
-    for failure in told.outcome.failures:
+    for failure in done.outcome.failures:
         console.print(f"[red]✗[/] {failure}", soft_wrap=True)

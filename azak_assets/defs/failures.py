@@ -12,7 +12,7 @@ import dagster as dg
 from azak_assets.defs.reporting import metadata_of
 from azak_assets.ingest.failures import CollectError, RoundError
 from azak_assets.ingest.report import StepReport
-from azak_assets.runtime import Upstreams
+from azak_assets.runtime import Missing, Upstreams
 from azak_assets.sources.failures import SourceFailure
 
 RETRIES, RETRY_AFTER_S = 2, 30
@@ -60,13 +60,13 @@ def why_unavailable(
         dagster.Failure: in the live world, where the feed is ``needed`` and its keys are missing: a green partition
             without prices would never be asked for again.
     """
-    silence = upstreams.silence(feed, client)
-    if silence is None:
+    unasked = upstreams.why_unasked(feed, client)
+    if unasked is None:
         return None
-    if needed and silence.startswith("not configured"):
-        raise dg.Failure(f"{feed}: {silence}. Set the keys in the environment and start again.", allow_retries=False)
-    context.log.warning("%s: %s", feed, silence)
-    return silence
+    if needed and unasked.reason is Missing.NOT_CONFIGURED:
+        raise dg.Failure(f"{feed}: {unasked}. Set the keys in the environment and start again.", allow_retries=False)
+    context.log.warning("%s: %s", feed, unasked)
+    return str(unasked)
 
 
 def skip_unless_available(

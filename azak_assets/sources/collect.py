@@ -1,6 +1,6 @@
 """Asking one upstream the same question about many keys at once.
 
-Put here only the fan-out: waiting dominates, so a few threads over one client reach the upstream's budget. What is
+Put here only the fan-out: waiting dominates, so a few threads over one client reach the upstream's rate limit. What is
 asked and what comes back belongs to the clients.
 """
 

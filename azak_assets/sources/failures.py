@@ -60,7 +60,7 @@ class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses
     is_of_the_upstream: ClassVar[bool] = True
     """Whether the upstream is the worse for it; else it answered as it should."""
     pause: ClassVar[timedelta | None] = None
-    """For how long nobody asks the upstream with the same credentials again, whatever the process."""
+    """For how long the upstream is closed to the same credentials, for every process."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses
         self.advice = advice or self.default_advice
         self.action: Action = action or self.default_action
         self.retry_after = retry_after
-        """Seconds after which the upstream said, or is known, to answer again; None when nobody knows."""
+        """Seconds after which the upstream announced, or is known, to answer again; None where that is unknown."""
         self.usage: str | None = None
         """How much of its quota the upstream was asked today, where that is known."""
         super().__init__()
@@ -94,7 +94,7 @@ class SourceFailure(Exception):  # noqa: N818 - the field's word; the subclasses
         return POLICIES[self.action]
 
     def close_for(self, now: datetime) -> timedelta | None:  # noqa: ARG002 - RateLimited needs it
-        """For how long nobody should ask again, at `now` (aware); None where asking again is right."""
+        """For how long no request should be made, from `now` (aware) on; None where asking again is right."""
         return self.pause
 
     def __str__(self) -> str:
@@ -127,7 +127,7 @@ class RateLimited(SourceFailure):
     """Too many calls. `wait` for a limit a second, `stop` for a daily quota."""
 
     default_action = "wait"
-    default_advice = "Another process may use the same key: lower the budget or try again in a minute"
+    default_advice = "Another process may use the same key: lower the rate or try again in a minute"
 
     def close_for(self, now: datetime) -> timedelta | None:
         """Until midnight KST, when a used-up quota is filled up again; a limit a second is waited for instead."""
@@ -191,7 +191,7 @@ class NotConfigured(SourceFailure):
 
 
 class NotKept(SourceFailure):
-    """A replay asked what nobody had asked, or kept, on the days that are replayed. Other questions fare better."""
+    """A re-run asked a question without a recorded answer on the days that are repeated; others may have one."""
 
     default_action = "retry"
     default_advice = "Replay the day on which it was asked, or ask the upstream: materialize the partition again"

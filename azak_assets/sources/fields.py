@@ -12,11 +12,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from azak_assets import krx
-from azak_assets.sources.records import Reject
+from azak_assets.sources.records import Reject, RejectCode
 
 T = TypeVar("T")
 
 Row = Mapping[str, Any]
+
+CONFLICTING = "has two conflicting rows: both are rejected"
 
 RECORD_SHOWN = 2000
 """Characters of a refused record that are kept: enough for every record of our upstreams, a bound for a broken one."""
@@ -35,7 +37,8 @@ LONGEST_WHOLE = 19
 class Refused(ValueError):  # noqa: N818 - it becomes a Reject
     """This field cannot be used, and so its record cannot."""
 
-    def __init__(self, field: str, value: object, reason: str) -> None:
+    def __init__(self, field: str, value: object, reason: str, code: RejectCode = RejectCode.UNREADABLE) -> None:
+        self.code = code
         self.field = field
         self.value = str(value)[:200]
         self.reason = reason
@@ -187,7 +190,7 @@ def markup(row: Row, field: str) -> str | None:
 def reject(row: object, refused: Refused) -> Reject:
     """The record that `refused` was raised for, as it goes to quarantine."""
     written = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
-    return Reject(written[:RECORD_SHOWN], refused.field, refused.value, refused.reason)
+    return Reject(written[:RECORD_SHOWN], refused.field, refused.value, refused.reason, refused.code)
 
 
 def parse_rows(rows: Iterable[Any], parse: Callable[[Row], T | None]) -> tuple[list[T], list[Reject]]:
@@ -208,20 +211,19 @@ def parse_rows(rows: Iterable[Any], parse: Callable[[Row], T | None]) -> tuple[l
 
 
 def one_each(found: Iterable[T], key: Callable[[T], Any], field: str) -> tuple[list[T], list[Reject]]:
-    """The records, one for each `key`, in their order; of two that differ neither is sure, and both become rejects.
+    """The records, one for each `key`, in their order; two conflicting records for the same key are both rejected.
 
     `field` is the one that holds the key on the wire.
     """
     by_key: dict[Any, list[T]] = {}
     for record in found:
-        told = by_key.setdefault(key(record), [])
-        if record not in told:
-            told.append(record)
-    why = "is told of by two different rows: neither is sure"
+        same_key = by_key.setdefault(key(record), [])
+        if record not in same_key:
+            same_key.append(record)
     rejects = [
-        Reject(repr(record)[:RECORD_SHOWN], field, str(value), why)
-        for value, told in by_key.items()
-        if len(told) > 1
-        for record in told
+        Reject(repr(record)[:RECORD_SHOWN], field, str(value), CONFLICTING, RejectCode.CONFLICT)
+        for value, records in by_key.items()
+        if len(records) > 1
+        for record in records
     ]
-    return [told[0] for told in by_key.values() if len(told) == 1], rejects
+    return [records[0] for records in by_key.values() if len(records) == 1], rejects

@@ -20,7 +20,8 @@ from datetime import date, datetime
 from typing import Any
 
 from azak_assets import krx
-from azak_assets.ports import Budget
+from azak_assets.ports import Channel
+from azak_assets.sources.answer import Answer, payload_hash
 from azak_assets.sources.failures import (
     ContractChanged,
     Empty,
@@ -32,7 +33,7 @@ from azak_assets.sources.failures import (
 )
 from azak_assets.sources.fields import Refused, Row, day, one_each, optional_text, parse_rows, text, whole
 from azak_assets.sources.records import Batch, ExchangeBar, Market
-from azak_assets.sources.transport import Answer, Transport, payload_hash
+from azak_assets.sources.transport import Transport
 
 UPSTREAM = "krx"
 CALLS_A_DAY = 10_000
@@ -54,7 +55,7 @@ class KrxOpenApiClient:
         base_url: str,
         *,
         key: str,
-        budget: Budget,
+        channel: Channel,
         per_second: float = 5,
         now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
@@ -63,7 +64,7 @@ class KrxOpenApiClient:
         self._http = Transport(
             UPSTREAM,
             base_url,
-            budget=budget,
+            channel=channel,
             per_second=per_second,
             per_day=CALLS_A_DAY,
             headers={"AUTH_KEY": key},

@@ -12,11 +12,12 @@ from datetime import time as time_of_day
 from typing import Any
 
 from azak_assets import krx
-from azak_assets.ports import Budget
+from azak_assets.ports import Channel
+from azak_assets.sources.answer import Answer, payload_hash
 from azak_assets.sources.failures import ContractChanged, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, markup, optional_text, parse_rows
 from azak_assets.sources.records import Article, Batch, Reject, noted
-from azak_assets.sources.transport import Answer, Transport, payload_hash
+from azak_assets.sources.transport import Transport
 
 UPSTREAM = "naver"
 DISPLAY = 100
@@ -42,7 +43,7 @@ class NaverSearchClient:
         *,
         client_id: str,
         client_secret: str,
-        budget: Budget,
+        channel: Channel,
         per_second: float = 5,
         now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
@@ -51,7 +52,7 @@ class NaverSearchClient:
         self._http = Transport(
             UPSTREAM,
             base_url,
-            budget=budget,
+            channel=channel,
             per_second=per_second,
             per_day=CALLS_A_DAY,
             headers={"x-naver-client-id": client_id, "x-naver-client-secret": client_secret},

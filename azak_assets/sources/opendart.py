@@ -13,11 +13,12 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from azak_assets import krx
-from azak_assets.ports import Budget
+from azak_assets.ports import Channel
+from azak_assets.sources.answer import Answer, payload_hash, undeclared_xml
 from azak_assets.sources.failures import ContractChanged, Empty, RateLimited, SourceFailure, Unauthorized, Unavailable
 from azak_assets.sources.fields import Refused, Row, day, optional_text, parse_rows, text
 from azak_assets.sources.records import Batch, CorpCode, Filing, Reject
-from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
+from azak_assets.sources.transport import Transport
 
 UPSTREAM = "opendart"
 PAGE_ROWS = 100
@@ -44,7 +45,7 @@ class OpenDartClient:
         base_url: str,
         *,
         api_key: str,
-        budget: Budget,
+        channel: Channel,
         per_second: float = 10,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -52,7 +53,7 @@ class OpenDartClient:
         self._http = Transport(
             UPSTREAM,
             base_url,
-            budget=budget,
+            channel=channel,
             per_second=per_second,
             per_day=CALLS_A_DAY,
             secrets=(api_key,),

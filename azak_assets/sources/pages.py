@@ -16,9 +16,10 @@ from protego import Protego
 from selectolax.lexbor import LexborHTMLParser
 
 from azak_assets import krx
-from azak_assets.ports import Budget, HostRules, HostStore
+from azak_assets.ports import Channel, HostRules, HostStore
+from azak_assets.sources.answer import Answer
 from azak_assets.sources.failures import Blocked, ContractChanged, RateLimited, SourceFailure, Unauthorized
-from azak_assets.sources.transport import Answer, Transport
+from azak_assets.sources.transport import Transport
 
 AGENT = "Azak"
 """Our name in a robots.txt; the user agent begins with it."""
@@ -69,13 +70,13 @@ class PageReader:
         self,
         bases: Mapping[str, str],
         *,
-        budget: Budget,
+        channel: Channel,
         hosts: HostStore,
         now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._bases = {host: base.rstrip("/") for host, base in bases.items()}
-        self._budget = budget
+        self._channel = channel
         self._hosts = hosts
         self._now = now
         self._sleep = sleep
@@ -138,7 +139,7 @@ class PageReader:
         return Blocked(host, refusal.what, url=refusal.url)
 
     def _transport(self, host: str, per_second: float) -> Transport:
-        return Transport(host, self._bases[host], budget=self._budget, per_second=per_second, sleep=self._sleep)
+        return Transport(host, self._bases[host], channel=self._channel, per_second=per_second, sleep=self._sleep)
 
 
 def _robots(answer: Answer) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -371,6 +372,16 @@ class Filing:
     known_at: datetime
 
 
+class RejectCode(StrEnum):
+    """Why a record was refused, for programs; the reason says the same for people."""
+
+    UNREADABLE = "unreadable"
+    CLOSED_DAY = "closed_day"
+    """A record of a day that the calendar calls closed: one of the two is wrong."""
+    CONFLICT = "conflict"
+    """Two conflicting records for the same key: both are refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A refused record: as it came (JSON or text, shortened), the field, its value and the reason."""
@@ -379,6 +390,7 @@ class Reject:
     field: str
     value: str
     reason: str
+    code: RejectCode = RejectCode.UNREADABLE
 
 
 def noted(*notes: Mapping[str, int]) -> dict[str, int]:

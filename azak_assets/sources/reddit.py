@@ -1,7 +1,7 @@
 """Reddit: the posts of a few subreddits that people took notice of.
 
 Put here what is asked of Reddit and which posts count. PRAW has the sign-in, its renewal and the pacing by Reddit's own
-rate headers; the calls themselves go through the house's transport, which has budget, bounds and retries. Comments are
+rate headers; the calls themselves go through `transport`, which has rate limit, bounds and retries. Comments are
 not read. Source: PRAW 8 and Reddit's API rules (100 calls a minute for a registered application).
 """
 
@@ -19,7 +19,8 @@ from praw.exceptions import PRAWException
 from prawcore.exceptions import PrawcoreException, RequestException
 
 from azak_assets import krx
-from azak_assets.ports import Budget
+from azak_assets.ports import Channel
+from azak_assets.sources.answer import Answer, payload_hash
 from azak_assets.sources.failures import (
     Action,
     Blocked,
@@ -33,7 +34,7 @@ from azak_assets.sources.failures import (
 )
 from azak_assets.sources.fields import Refused, Row, epoch, optional_text, parse_rows, text, whole
 from azak_assets.sources.records import Batch, RedditPost, Reject
-from azak_assets.sources.transport import PATIENCE_S, USER_AGENT, Answer, Transport, payload_hash
+from azak_assets.sources.transport import PATIENCE_S, USER_AGENT, Transport
 
 UPSTREAM = "reddit"
 SUBREDDITS = ("stocks", "investing", "Korea_Stock", "StockMarket")
@@ -64,7 +65,7 @@ class RedditClient:
         *,
         client_id: str,
         client_secret: str,
-        budget: Budget,
+        channel: Channel,
         per_second: float = 1.5,
         now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
         sleep: Callable[[float], None] = time.sleep,
@@ -72,7 +73,7 @@ class RedditClient:
         base = base_url.rstrip("/")
         self._now = now
         self._transport = Transport(
-            UPSTREAM, base, budget=budget, per_second=per_second, secrets=(client_id, client_secret), sleep=sleep
+            UPSTREAM, base, channel=channel, per_second=per_second, secrets=(client_id, client_secret), sleep=sleep
         )
         self._calls = _Calls(self._transport, base)
         self._reddit = praw.Reddit(
@@ -193,8 +194,8 @@ class _Calls:
         except NotKept:
             if form is None:
                 raise
-            # In a replay nobody signs in: prawcore wants a token before it asks for what was kept.
-            return _Reply(200, {}, '{"access_token": "replayed", "expires_in": 86400, "scope": "*"}')
+            # Sign-ins are not recorded: in a re-run prawcore gets a token of ours before it asks for what was recorded.
+            return _Reply(200, {}, '{"access_token": "playback", "expires_in": 86400, "scope": "*"}')
 
     def close(self) -> None:
         """The transport is closed by whoever made it."""

@@ -15,12 +15,13 @@ from datetime import datetime
 import feedparser
 
 from azak_assets import krx
-from azak_assets.ports import Budget, ValidatorStore
+from azak_assets.ports import Channel, ValidatorStore
+from azak_assets.sources.answer import Answer, payload_hash, undeclared_xml
 from azak_assets.sources.failures import ContractChanged, Empty, Unavailable
 from azak_assets.sources.fields import Refused, Row, instant, markup, optional_text, parse_rows
 from azak_assets.sources.naver import is_date_only
 from azak_assets.sources.records import Article, Batch, Reject, noted
-from azak_assets.sources.transport import Answer, Transport, payload_hash, undeclared_xml
+from azak_assets.sources.transport import Transport
 
 FEEDS: Mapping[str, tuple[str, ...]] = {"hankyung": ("/feed/finance",), "mk": ("/rss/50200011/",)}
 """The securities feed of each publisher we know."""
@@ -57,7 +58,7 @@ class RssClient:
         base_url: str,
         feeds: Sequence[str] = (),
         *,
-        budget: Budget,
+        channel: Channel,
         validators: ValidatorStore,
         per_second: float = 1,
         now: Callable[[], datetime] = lambda: datetime.now(krx.KST),
@@ -67,7 +68,7 @@ class RssClient:
         self._now = now
         self._feeds = tuple(feeds) or FEEDS[source]
         self._http = Transport(
-            source, base_url, budget=budget, per_second=per_second, follow_redirects=True, sleep=sleep
+            source, base_url, channel=channel, per_second=per_second, follow_redirects=True, sleep=sleep
         )
         self._validators = validators
         self._unconfirmed: dict[str, Mapping[str, str]] = {}

@@ -1,6 +1,6 @@
 """Telegram's Bot API: one message to one chat, sent at most once.
 
-Put here the wire format, its limits and what a refusal means. Who is told what, and what was sent before, belongs to
+Put here the wire format, its limits and what a refusal means. Which message goes where, and which were sent, belongs to
 the outbox that calls this. Text is Telegram's HTML: `escaped` for what is not markup, `parts` for what is too long.
 Source: core.telegram.org/bots/api and its FAQ.
 """
@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from azak_assets.ports import Budget
+from azak_assets.ports import Channel
+from azak_assets.sources.answer import Answer
 from azak_assets.sources.failures import (
     ContractChanged,
     NotForThisAccount,
@@ -19,7 +20,7 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unconfirmed,
 )
-from azak_assets.sources.transport import Answer, Transport
+from azak_assets.sources.transport import Transport
 
 UPSTREAM = "telegram"
 LONGEST = 4096
@@ -42,15 +43,15 @@ class TelegramClient:
         base_url: str,
         *,
         token: str,
-        budget: Budget,
+        channel: Channel,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._token = token
-        self._budget = budget
+        self._channel = channel
         self._http = Transport(
             UPSTREAM,
             base_url,
-            budget=budget,
+            channel=channel,
             per_second=ALL_CHATS_PER_SECOND,
             secrets=(token,),
             is_repeatable=False,
@@ -70,7 +71,7 @@ class TelegramClient:
             raise Unauthorized(UPSTREAM, "the token holds characters that no token has", advice=advice)
         # Groups have negative numbers; a name may be one's too.
         is_person = re.fullmatch(r"\d+", chat_id, re.ASCII) is not None
-        self._budget.acquire(f"{UPSTREAM} {chat_id}", CHAT_PER_SECOND if is_person else GROUP_PER_SECOND)
+        self._channel.limiter.acquire(f"{UPSTREAM} {chat_id}", CHAT_PER_SECOND if is_person else GROUP_PER_SECOND)
         body = {
             "chat_id": int(chat_id) if re.fullmatch(r"-?\d+", chat_id, re.ASCII) else chat_id,
             "text": html,
@@ -183,8 +184,8 @@ def _refusal(answer: Answer, body: dict[str, Any]) -> SourceFailure:
     """What a refusal means; none of them leaves a message behind."""
     code = body.get("error_code", answer.status)
     said = f"{code}: {body.get('description') or answer.excerpt()}"
-    told = body.get("parameters")
-    parameters = told if isinstance(told, dict) else {}
+    details = body.get("parameters")
+    parameters = details if isinstance(details, dict) else {}
     if code == 429:
         after = parameters.get("retry_after")
         return RateLimited(UPSTREAM, said, url=answer.url, retry_after=after if isinstance(after, int) else 5)

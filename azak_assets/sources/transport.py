@@ -1,24 +1,18 @@
-"""The one way out to an upstream: a budgeted, bounded, retried HTTP call whose answer the client reads itself.
+"""The one way out to an upstream: a paced, bounded, retried, logged HTTP call whose answer the client reads itself.
 
-Put here what every upstream shares: timeouts, retries by cause, the shared budget, the hash of the payload, the
-decoding of a body. What a body means (error codes, envelopes) belongs to the client, which passes `read`; it is called
-whatever the HTTP status says, because KIS announces "too many calls" as HTTP 500 and DART every error as HTTP 200.
+Put here what every upstream shares: timeouts, retries by cause, rate limit, circuit, call log. What a body means (error
+codes, envelopes) belongs to the client, which passes `read`; it is called whatever the HTTP status says, because KIS
+announces "too many calls" as HTTP 500 and DART every error as HTTP 200. Recording answers belongs to `recording`.
 """
 
 import hashlib
-import io
-import json
 import logging
-import lzma
-import re
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from tenacity import (
@@ -32,14 +26,12 @@ from tenacity import (
 )
 
 from azak_assets import krx
-from azak_assets.ports import Budget, Closed, Ledger, Question
+from azak_assets.ports import Channel, Closed
+from azak_assets.sources.answer import Answer
 from azak_assets.sources.failures import (
     BY_CAUSE,
-    SECRET_PARAMETERS,
-    SHORTEST_SECRET,
     Blocked,
     ContractChanged,
-    NotKept,
     RateLimited,
     SourceFailure,
     Unauthorized,
@@ -47,6 +39,7 @@ from azak_assets.sources.failures import (
     Unconfirmed,
     without_secrets,
 )
+from azak_assets.sources.recording import CALL, Call
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +53,9 @@ ANSWER_TIMEOUT_S = 60.0
 """One answer, first byte to last: `READ_TIMEOUT_S` alone would let a server drip bytes for ever."""
 ANSWER_BYTES = 64 * 2**20
 """The largest answer we know is DART's list of companies, about 4 MB."""
-INFLATED_BYTES = 256 * 2**20
-"""That list inflates to about 30 MB."""
-ATTEMPTS = 6
 PATIENCE_S = 90.0
 """No retry starts later than this after the first attempt."""
 
-QUESTION_HEADERS = frozenset({"tr_id", "tr_cont"})
-"""Request headers that ask for something else. All others stay out of what is kept: some hold credentials."""
-CLOCK_PARAMETERS = frozenset({"FID_INPUT_HOUR_1"})
-"""Query parameters that hold the time of asking, to the second: nobody asks the same question twice with them."""
-ANSWER_HEADERS = frozenset({"content-type", "etag", "last-modified", "retry-after", "tr_cont"})
-"""Answer headers that a client reads, or that tell how to read the body."""
-
-_XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 1)
 
 
@@ -89,144 +71,31 @@ class _SecretsOut(logging.Filter):
 logging.getLogger("httpx").addFilter(_SecretsOut())
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer as it came. `url` holds no credentials."""
-
-    upstream: str
-    url: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text: UTF-8, or CP949 where it is not UTF-8 (Korean servers still send it undeclared)."""
-        return decode(self.body)
-
-    @property
-    def notes(self) -> Mapping[str, int]:
-        """What had to be mended to read it, counted: {} for plain UTF-8."""
-        _, mended = _decoded(self.body)
-        return {mended: 1} if mended else {}
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the HTTP status is 2xx."""
-        return 200 <= self.status < 300
-
-    def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object, whatever the status; else the failure that fits the status or the body."""
-        try:
-            parsed = json.loads(self.text)
-        except (ValueError, RecursionError) as error:  # lists in lists in lists, thousands deep
-            raise self._unreadable(error) from None
-        if not isinstance(parsed, dict):
-            self.raise_for_status()
-            raise ContractChanged(self.upstream, f"a JSON {type(parsed).__name__} came, not an object", url=self.url)
-        return parsed
-
-    def unzipped(self) -> bytes:
-        """The one file in the body, a zip archive."""
-        self.raise_for_status()
-        self.raise_if_empty()
-        if not self.body.startswith(b"PK"):
-            raise ContractChanged(self.upstream, f"no zip archive came: {self.excerpt()}", url=self.url)
-        try:
-            with zipfile.ZipFile(io.BytesIO(self.body)) as archive, archive.open(archive.namelist()[0]) as file:
-                content = file.read(INFLATED_BYTES + 1)
-        except RuntimeError as error:  # encrypted, or (NotImplementedError) a compression that Python does not know
-            what = f"a zip archive that cannot be opened: {error}"
-            raise ContractChanged(self.upstream, what, url=self.url) from None
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, IndexError, EOFError) as error:
-            what = f"a damaged zip archive of {len(self.body)} bytes: {error}"
-            raise Unavailable(self.upstream, what, url=self.url) from None
-        if len(content) > INFLATED_BYTES:
-            what = f"a zip archive that inflates to more than {INFLATED_BYTES} bytes"
-            raise ContractChanged(self.upstream, what, url=self.url)
-        return content
-
-    def raise_for_status(self) -> None:
-        """Raise the failure a non-2xx status stands for when the body does not say more."""
-        if self.is_success:
-            return
-        what = f"HTTP {self.status}: {self.excerpt()}"
-        retry_after = self._retry_after()
-        if self.status == 401:
-            raise Unauthorized(self.upstream, what, url=self.url)
-        if self.status == 403:
-            raise Blocked(self.upstream, what, url=self.url)
-        if self.status == 429:
-            raise RateLimited(self.upstream, what, url=self.url, retry_after=retry_after)
-        if self.status >= 500 or self.status == 408:
-            raise Unavailable(self.upstream, what, url=self.url, retry_after=retry_after)
-        raise ContractChanged(self.upstream, what, url=self.url)
-
-    def raise_if_empty(self) -> None:
-        """Raise `Unavailable` for a success without a body, which is a gateway's accident, not an answer."""
-        if not self.body.strip():
-            raise Unavailable(self.upstream, f"HTTP {self.status} with an empty body", url=self.url)
-
-    def excerpt(self) -> str:
-        """The start of the body on one line, for messages."""
-        return " ".join(self.text[:500].split())[:160] or "an empty body"
-
-    def _unreadable(self, error: Exception) -> SourceFailure:
-        try:
-            self.raise_for_status()
-            self.raise_if_empty()
-        except SourceFailure as failure:
-            return failure
-        if self.text.lstrip().startswith("<"):
-            return ContractChanged(self.upstream, f"a page came instead of JSON: {self.excerpt()}", url=self.url)
-        what = f"broken JSON, {len(self.body)} bytes, {error}: {self.excerpt()}"
-        return Unavailable(self.upstream, what, url=self.url)
-
-    def _retry_after(self) -> float | None:
-        value = self.headers.get("retry-after", "")
-        return float(value) if re.fullmatch(r"\d{1,4}", value, re.ASCII) else None
-
-
-def decode(body: bytes) -> str:
-    """Decode a Korean body: UTF-8, else CP949, else UTF-8 with its broken characters marked."""
-    return _decoded(body)[0]
-
-
-def _decoded(body: bytes) -> tuple[str, str | None]:
-    for encoding, mended in (("utf-8-sig", None), ("cp949", "answers in CP949")):
-        try:
-            return body.decode(encoding), mended
-        except UnicodeDecodeError:
-            continue
-    return body.decode("utf-8", errors="replace"), "answers with broken characters"
-
-
-def undeclared_xml(body: bytes) -> str:
-    """An XML body as text, without the declaration of an encoding: Korean servers declare one and send another."""
-    text = decode(body)
-    declaration = _XML_DECLARATION.match(text)
-    return text[declaration.end() :] if declaration else text
-
-
-def payload_hash(bodies: list[bytes]) -> str:
-    """The sha256 over answers in the order they were asked for; each is hashed first, so that no two splits collide."""
-    return hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).hexdigest()
+def direct(address: str, *, keeps_alive: bool) -> httpx.BaseTransport:
+    """Connections to the upstream itself, through the environment's proxy where it names one for `address`."""
+    parts = urlsplit(address)
+    proxies = {} if proxy_bypass(parts.netloc) else getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is not None and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=20 if keeps_alive else 0)
+    return httpx.HTTPTransport(limits=limits, proxy=proxy)
 
 
 class Transport:
     """HTTP to one upstream, safe to share between threads.
 
-    Every attempt takes one call from `budget` under `name`. `Unavailable` and `RateLimited` are tried again (unless
-    they say stop), at most `ATTEMPTS` times and not after `patience_s`; everything else is raised at once. Strings in
-    `secrets` never reach a message or a log, and one that no HTTP header can carry is `Unauthorized`.
+    Every attempt waits for a slot of `channel.limiter` under `name`, and `channel.log` gets its outcome. `Unavailable`
+    and `RateLimited` are tried again (unless their action is stop), at most `channel.attempts` times and not after
+    `patience_s`; everything else is raised at once. Strings in `secrets` never reach a message or a log, and one that
+    no HTTP header can carry is `Unauthorized`.
+
+    An upstream that has refused these credentials, in whatever process, gets no request until it is open again:
+    the call raises that refusal again, with the instant. `per_day` is the upstream's quota, for the log.
 
     `is_repeatable=False` is for an upstream where asking twice does something twice: once a request may have arrived, a
-    lost answer is `Unconfirmed`, and each call has a connection of its own, because one that was kept open and has died
+    lost answer is `Unconfirmed`, and each call has a connection of its own, because a kept connection that has died
     looks the same as a lost answer.
-
-    Where `budget` is a `Ledger` too, what became of each attempt is noted there, the answers to GET are kept, and an
-    upstream that has refused us is left alone until the ledger's time is over: the call raises that refusal again,
-    which says until when. `per_day` is the upstream's quota, for the ledger.
     """
 
     def __init__(
@@ -234,7 +103,7 @@ class Transport:
         name: str,
         base_url: str,
         *,
-        budget: Budget,
+        channel: Channel,
         per_second: float,
         headers: Mapping[str, str] | None = None,
         per_day: int | None = None,
@@ -247,19 +116,19 @@ class Transport:
         self._lost: type[SourceFailure] = Unavailable if is_repeatable else Unconfirmed
         self._unreadable: type[SourceFailure] = ContractChanged if is_repeatable else Unconfirmed
         self._base_url = base_url.rstrip("/")
-        self._budget = budget
-        self._ledger = budget if isinstance(budget, Ledger) else None
+        self._channel = channel
         self._per_day = per_day
-        # Who is corrected a key, or a host, is somebody else to the upstream: what it said to the old one is past.
+        # A changed key or host is a new client: refusals recorded for the old one no longer apply.
         self._credentials = hashlib.sha256("\n".join((self._base_url, *secrets)).encode()).hexdigest()[:16]
         self._per_second = per_second
         self._secrets = secrets
         self._headers = {"user-agent": USER_AGENT, **(headers or {})}
+        self._follows_redirects = follow_redirects
         self._sleep = sleep
         self._http = httpx.Client(
+            transport=channel.connect(self._base_url, keeps_alive=is_repeatable),
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             follow_redirects=follow_redirects,
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20 if is_repeatable else 0),
         )
 
     def ask(
@@ -281,6 +150,15 @@ class Transport:
         if not all(secret.isascii() and secret.isprintable() for secret in self._secrets):
             advice = "Copy this upstream's credentials into the environment again: a key is plain ASCII on one line"
             raise Unauthorized(self.name, "a credential holds characters that no key has", advice=advice)
+        call = Call.of(
+            self.name,
+            method,
+            path,
+            params or {},
+            headers or {},
+            secrets=self._secrets,
+            follows_redirects=self._follows_redirects,
+        )
         request = self._http.build_request(
             method,
             path if path.startswith("http") else self._base_url + path,
@@ -288,50 +166,48 @@ class Transport:
             headers={**self._headers, **(headers or {})},
             json=json_body,
             data=form,
+            extensions={CALL: call},
         )
         retrying = Retrying(
             retry=retry_if_exception(_is_worth_retrying),
             wait=_wait,
-            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(patience_s),
+            stop=stop_after_attempt(self._channel.attempts) | stop_before_delay(patience_s),
             sleep=self._sleep,
             before_sleep=_log_retry,
             reraise=True,
         )
-        question = self._question(method, path, params or {}, headers or {})
-        if self._ledger is not None and self._ledger.is_replay:
-            return self._read_again(self._ledger, read, request, question)
-        result: T = retrying(self._attempt, read, request, question)
+        try:
+            result: T = retrying(self._attempt, read, request)
+        except SourceFailure as failure:
+            if self._channel.attempts == 1:
+                failure.retry_after = 0.0
+            raise
         return result
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _attempt(self, read: Callable[[Answer], T], request: httpx.Request, question: Question | None) -> T:
-        closed = self._budget.acquire(self.name, self._per_second)
+    def _attempt(self, read: Callable[[Answer], T], request: httpx.Request) -> T:
+        closed = self._channel.limiter.acquire(self.name, self._per_second)
         if closed is not None and closed.credentials == self._credentials:
             raise _still_closed(self.name, closed)
         token = request.headers.get("authorization", "").partition(" ")[2]
         try:
-            answer = self._answer(request)
-            if self._ledger is not None and question is not None:
-                self._keep(self._ledger, question, answer, token)
-            result = read(answer)
+            result = read(self._answer(request))
         except SourceFailure as failure:
-            # Here, because whoever asks again logs the failure first.
+            # Here, because a caller that retries logs the failure first.
             failure.remove(*self._secrets, token)
-            if self._ledger is not None:
-                self._note(self._ledger, failure)
+            self._log_failure(failure)
             raise
-        if self._ledger is not None:
-            self._ledger.succeeded(self.name, per_day=self._per_day)
+        self._channel.log.succeeded(self.name, per_day=self._per_day)
         return result
 
-    def _note(self, ledger: Ledger, failure: SourceFailure) -> None:
+    def _log_failure(self, failure: SourceFailure) -> None:
         if not failure.is_of_the_upstream:
-            ledger.succeeded(self.name, per_day=self._per_day)
+            self._channel.log.succeeded(self.name, per_day=self._per_day)
             return
-        calls = ledger.failed(
+        calls = self._channel.log.failed(
             self.name,
             cause=failure.cause,
             action=failure.action,
@@ -343,43 +219,6 @@ class Transport:
         )
         if calls is not None:
             failure.usage = f"{calls} calls today" + (f" of {self._per_day}" if self._per_day else "")
-
-    def _question(
-        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> Question | None:
-        """What is kept of a request; None for one that is not kept: whatever is no GET gets a token or sends."""
-        if method != "GET":
-            return None
-        kept = [(name, value) for name, value in sorted(params.items()) if name.lower() not in SECRET_PARAMETERS]
-        about = sorted((n.lower(), v) for n, v in headers.items() if n.lower() in QUESTION_HEADERS)
-        query = f"?{urlencode(kept)}" if kept else ""
-        timeless = [(name, value) for name, value in kept if name not in CLOCK_PARAMETERS]
-        return Question(
-            self.name, path + query, tuple(about), f"{path}?{urlencode(timeless)}" if timeless != kept else ""
-        )
-
-    def _keep(self, ledger: Ledger, question: Question, answer: Answer, token: str) -> None:
-        secrets = [secret for secret in (*self._secrets, token) if len(secret) >= SHORTEST_SECRET]
-        if any(secret in question.path or secret.encode() in answer.body for secret in secrets):
-            log.warning("%s: an answer that repeats a credential is not kept", self.name)
-            return
-        headers = {name: value for name, value in answer.headers.items() if name in ANSWER_HEADERS}
-        ledger.keep(question, answer.status, headers, answer.body)
-
-    def _read_again(
-        self, ledger: Ledger, read: Callable[[Answer], T], request: httpx.Request, question: Question | None
-    ) -> T:
-        """What `read` makes of the answer that was kept; nobody is asked, and a kept failure fails again at once."""
-        stored = ledger.stored(question) if question is not None else None
-        if stored is None:
-            asked = question.path if question is not None else request.url.path
-            raise NotKept(self.name, f"no answer to {asked} is kept")
-        url = without_secrets(str(request.url))
-        try:
-            return read(Answer(self.name, url, stored.status, stored.headers, stored.body))
-        except SourceFailure as failure:
-            failure.retry_after = 0.0  # whoever waits before asking again waits for nobody
-            raise
 
     def _answer(self, request: httpx.Request) -> Answer:
         url = without_secrets(str(request.url))
@@ -407,7 +246,7 @@ class Transport:
 
 
 def _still_closed(upstream: str, closed: Closed) -> SourceFailure:
-    """The refusal that an upstream is left alone for, once more, with the instant until which."""
+    """The refusal that closed the upstream, once more, with the instant at which it is open again."""
     until = closed.until.astimezone(krx.KST)
     what = f"not asked before {until:%Y-%m-%d %H:%M} KST, because it said: {closed.what}"
     return BY_CAUSE.get(closed.cause, Blocked)(upstream, what, advice=closed.advice, action="stop")

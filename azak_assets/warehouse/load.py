@@ -101,7 +101,7 @@ def append(bind: sa.Engine | sa.Connection, table: str, frame: pd.DataFrame, *, 
 def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, source: str, run_id: str) -> int:
     """Keep refused records with their reasons in `ops.rejected_records`; return how many were not known there yet.
 
-    A reject is a mapping or a dataclass with `record` (text, or JSON-able), `field`, `value` and `reason`.
+    A reject is a mapping or a dataclass with `record` (text, or JSON-able), `field`, `value`, `reason` and `code`.
     """
     rows = {}
     for reject in rejects:
@@ -116,7 +116,8 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
         kept = {"record": text, "field": given["field"], "value": value, "reason": given["reason"]}
         # PostgreSQL stores neither NUL nor half characters, and a refused record may well hold either.
         clean = {name: content and encode.storable(content) for name, content in kept.items()}
-        rows[reject_id] = {"reject_id": reject_id, **clean, "source": source, "run_id": run_id}
+        about = {"code": str(given["code"]), "source": source, "run_id": run_id}
+        rows[reject_id] = {"reject_id": reject_id, **clean, **about}
     if not rows:
         return 0
     table = rejected_records
@@ -130,12 +131,12 @@ def quarantine(bind: sa.Engine | sa.Connection, rejects: Iterable[Any], *, sourc
         return len(connection.execute(statement, list(rows.values())).all())
 
 
-def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
-    """The distinct values that were ever refused for this reason, in order; see `quarantine`."""
+def refused_values(bind: sa.Engine | sa.Connection, code: str) -> list[str]:
+    """The distinct values that were ever refused with this code, in order; see `quarantine`."""
     columns = rejected_records.c
     query = (
         sa.select(columns.value)
-        .where(columns.reason == reason, columns.value.is_not(None))
+        .where(columns.code == code, columns.value.is_not(None))
         .distinct()
         .order_by(columns.value)
     )
@@ -146,8 +147,9 @@ def refused_values(bind: sa.Engine | sa.Connection, reason: str) -> list[str]:
 def _note_arrival(writer: Writer, table: str, source: str, rows: int) -> None:
     """Record when a source last delivered a table, and when it last delivered rows; for schema `raw` only."""
     if table.startswith("raw."):
-        session = call_log.session_of(writer.observed_at)
-        writer.execute(call_log.HEARD, source=source, table=table, at=writer.observed_at, rows=rows, session=session)
+        at = writer.observed_at
+        session = call_log.session_of(at)
+        writer.execute(call_log.FEED_LOADED, source=source, table=table, at=at, rows=rows, session=session)
 
 
 def _scope_hash(scope: Scope, *, complete: bool) -> str:

@@ -1053,6 +1053,7 @@ rejected_records = sa.Table(
     _col("value", TEXT, "Its value", null=True)(),
     _col("reason", TEXT, "Why it was refused")(),
     *(make() for make in _provenance()),
+    _col("code", TEXT, "Why it was refused, for programs: unreadable, closed_day or conflict")(),
     schema="ops",
     comment="Records that were refused, one row a distinct refusal, with the first time it was seen",
 )

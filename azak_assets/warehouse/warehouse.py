@@ -111,11 +111,11 @@ class Warehouse:
 
         return load.quarantine(self.engine, rejects, source=source, run_id=self.run_id)
 
-    def refused_values(self, reason: str) -> list[str]:
-        """Return the values that were refused for a reason; see `load.refused_values`."""
+    def refused_values(self, code: str) -> list[str]:
+        """Return the values that were refused with a code; see `load.refused_values`."""
         from azak_assets.warehouse import load  # noqa: PLC0415
 
-        return load.refused_values(self.engine, reason)
+        return load.refused_values(self.engine, code)
 
     def source_health(self) -> list[SourceHealth]:
         """Return how each upstream answers; see `call_log.sources`. Not inside a transaction."""

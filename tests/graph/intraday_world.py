@@ -21,17 +21,15 @@ from pydantic import SecretStr
 from azak_assets.defs import collectors
 from azak_assets.defs.market import intraday
 from azak_assets.ingest import intraday as feeds
+from azak_assets.ports import ATTEMPTS
 from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.settings import Mode, Settings
-from azak_assets.sources.kis.client import KisClient
-from azak_assets.sources.opendart import OpenDartClient
-from azak_assets.warehouse.calls.call_log import SourceLedger
 from azak_assets.warehouse.calls.recordings import PayloadWriter
 from azak_assets.warehouse.postgres import database
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import Made, TokensOfOneProcess, Unbounded, at, materialize, tags_of_range
+from tests.harness import Made, TokensOfOneProcess, Unbounded, at, materialize, stores_of, tags_of_range
 
 UNLIMITED = Limits(kis_a_second=10**9)
 ASSETS = {"quotes": intraday.QUOTES, "books": intraday.BOOKS, "minutes": intraday.MINUTES}
@@ -62,6 +60,19 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+class Ticking:
+    """The clock as the clients read it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now
+
+    def sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
+
+
 @dataclass
 class Exchange:
     """The sandbox, the client and the database of one session."""
@@ -71,7 +82,7 @@ class Exchange:
     upstreams: Upstreams
     codes: Sequence[str]
     world: SeededWorld
-    budget: Unbounded
+    limiter: Unbounded
     warehouse: Warehouse = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,13 +132,13 @@ def stocks_of(warehouse: Warehouse, world: SeededWorld, codes: Sequence[str], no
 
 @contextmanager
 def exchange(
-    patch: Any,
     engine: sa.Engine,
     now: str,
     codes: Sequence[str],
     world: SeededWorld | None = None,
     *,
     kept: Callable[[Clock], PayloadWriter] | None = None,
+    attempts: int = ATTEMPTS,
     **answers: Any,
 ) -> Iterator[Exchange]:
     """Open an exchange at an instant.
@@ -135,38 +146,24 @@ def exchange(
     ``kept``: makes what keeps the answers. ``answers``: what the app is made of besides, for a server that behaves
     oddly.
     """
-    clock, budget = Clock(at(now)), Unbounded()
+    clock, limiter = Clock(at(now)), Unbounded()
     world = world or SeededWorld(1)
     with ExitStack() as stack:
         app = create_app(world, clock=clock.of_a_request, limits=UNLIMITED, **answers)
         url = stack.enter_context(start_in_thread(app))
-        settings = Settings(azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("a-secret"))
-        ledger = SourceLedger(engine, budget, kept(clock) if kept else None)
-        stack.callback(ledger.close)
-        upstreams = Upstreams(settings, World("live", frozenset(world.feeds)), engine)
-        upstreams.__dict__["kis"] = KisClient(
-            base_url=f"{url}/kis", master_base_url=url, app_key="a-key", app_secret="a-secret",
-            tokens=TokensOfOneProcess(), budget=ledger, per_second=10_000, now=clock, sleep=lambda _: None,
+        settings = Settings(
+            azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("a-secret"),
+            kis_base_url=f"{url}/kis", kis_master_base_url=url, opendart_base_url=f"{url}/opendart/api",
+            opendart_api_key=SecretStr("a-key-of-forty-characters"),
         )  # fmt: skip
-        upstreams.__dict__["opendart"] = OpenDartClient(
-            f"{url}/opendart/api", api_key="a-key-of-forty-characters", budget=ledger, per_second=10_000,
-            sleep=lambda _: None,
-        )  # fmt: skip
+        recorder = kept(clock) if kept else None
+        stores = stores_of(engine, limiter=limiter, recorder=recorder, tokens=TokensOfOneProcess(), attempts=attempts)
+        upstreams = Upstreams(settings, World("live", frozenset(world.feeds)), stores, Ticking(clock))
         stack.callback(upstreams.close)
-
-        patch.setattr(Upstreams, "now", lambda _: clock.now)
-        patch.setattr(Upstreams, "sleep", lambda _, seconds: clock.sleep(seconds))
-        opened = Exchange(clock, engine, upstreams, codes, world, budget)
+        opened = Exchange(clock, engine, upstreams, codes, world, limiter)
         if codes:
             stocks_of(opened.warehouse, world, codes, clock.now)
         yield opened
-
-
-class _Patch:
-    """What pytest's monkeypatch does, for the program."""
-
-    def setattr(self, target: Any, name: str, value: Any) -> None:
-        setattr(target, name, value)
 
 
 def main() -> None:
@@ -174,7 +171,7 @@ def main() -> None:
     url, start, dies_at, *codes = sys.argv[1:]
     engine = database.create_engine(url)
     feeds.LOADED_AT_ONCE = 2
-    with exchange(_Patch(), engine, start, codes) as opened:
+    with exchange(engine, start, codes) as opened:
         opened.clock.dies_at = int(dies_at)
         opened.run(loops=True)
 

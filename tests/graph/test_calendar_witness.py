@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.defs.reference.assets import broker_calendar
 from azak_assets.defs.reference.checks import broker_agrees_with_calendar
-from azak_assets.runtime import Upstreams, World
+from azak_assets.runtime import Stores, Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.settings import Settings
@@ -41,7 +41,9 @@ def make(sandbox: str, warehouse: Warehouse) -> Iterator[Callable[[], dict[str, 
     """Materialize the asset; returns its metadata."""
     world = httpx.get(f"{sandbox}/sandbox/world").json()
     upstreams = Upstreams(
-        Settings().in_sandbox(sandbox), World(world["world"], frozenset(world["feeds"])), warehouse.engine
+        Settings().in_sandbox(sandbox),
+        World(world["world"], frozenset(world["feeds"])),
+        Stores.in_postgres(warehouse.engine),
     )
 
     def run() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from azak_assets import krx
 from azak_assets.defs.reference import company
-from azak_assets.runtime import Upstreams, World
+from azak_assets.runtime import Stores, Upstreams, World
 from azak_assets.sandbox import Limits
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.seeded import SeededWorld
@@ -118,7 +118,7 @@ def make(sandbox: str, warehouse: Warehouse, codes: list[str]) -> Iterator[Make]
             given = {"kis_calls_per_second": 10_000, "kis_app_key": own_key, **changes}
             settings = Settings().in_sandbox(sandbox).model_copy(update=given)
             recorded = frozenset(told["feeds"] if feeds is None else feeds)
-            upstreams = Upstreams(settings, World(told["world"], recorded), warehouse.engine)
+            upstreams = Upstreams(settings, World(told["world"], recorded), Stores.in_postgres(warehouse.engine))
             opened.append(upstreams)
             result = dg.materialize(
                 [asset], instance=instance, resources={"warehouse": warehouse, "upstreams": upstreams}, tags=tags

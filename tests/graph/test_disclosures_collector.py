@@ -14,17 +14,17 @@ import pytest
 import sqlalchemy as sa
 from rich.console import Console
 
-from azak_assets.cli.replay_payloads import replay_runs
+from azak_assets.cli.replay_payloads import rerun_all
 from azak_assets.defs.collectors import LOOP_TAG
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld
-from azak_assets.sources import transport
 from azak_assets.warehouse.calls import recordings
 from tests.conftest import fresh_database
 from tests.graph.intraday_world import Clock, Exchange, exchange
 from tests.harness import Made, at, materialize
 
 FRIDAY = "2026-11-20"
-Open = Callable[[str], Exchange]
+Open = Callable[..., Exchange]
 
 
 @pytest.fixture
@@ -39,7 +39,11 @@ def open_at(
         return recordings.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
 
     with ExitStack() as stack:
-        yield lambda now: stack.enter_context(exchange(monkeypatch, engine, now, [], SeededWorld(1), kept=writer))
+
+        def start(now: str, *, attempts: int = ATTEMPTS) -> Exchange:
+            return stack.enter_context(exchange(engine, now, [], SeededWorld(1), kept=writer, attempts=attempts))
+
+        yield start
 
 
 def collect(found: Exchange, partition: str = FRIDAY, *, loops: bool = True) -> Made:
@@ -96,8 +100,7 @@ def test_a_session_that_is_over_and_a_run_that_is_no_collectors_are_asked_about_
 def test_dart_that_is_down_for_a_while_costs_nothing_that_the_next_round_does_not_bring(
     open_at: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
-    found = open_at(f"{FRIDAY} 16:31:40")
+    found = open_at(f"{FRIDAY} 16:31:40", attempts=1)
     honest = httpx.HTTPTransport.handle_request
 
     def down(self: Any, request: httpx.Request) -> httpx.Response:
@@ -138,7 +141,7 @@ def test_a_collectors_half_hour_is_rebuilt_from_what_was_kept(
         other = sa.create_engine(url)
         try:
             kept = recordings.runs(recordings.folder_of(tmp_path, "live"), day, day)
-            told = replay_runs(Console(file=io.StringIO()), found.upstreams.settings, other, "live", kept)
+            told = rerun_all(Console(file=io.StringIO()), found.upstreams.settings, other, "live", kept)
             assert told.outcome.failures == []
             assert told.missing == {}
             assert dataclasses.replace(found, engine=other).query(known) == before

@@ -15,13 +15,14 @@ from pydantic import SecretStr
 
 from azak_assets import krx
 from azak_assets.defs.windows import Window, require_final_bars
-from azak_assets.runtime import Upstreams, World
+from azak_assets.runtime import Stores, Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.sources.fields import parse_rows
 from azak_assets.sources.kis import bars
-from azak_assets.sources.records import Reject
+from azak_assets.sources.records import Reject, RejectCode
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import StoppedClock
 
 MARKET = [
     "raw.daily_bars",
@@ -80,16 +81,6 @@ def test_a_range_that_ends_in_a_session_without_final_bars_is_refused_whole() ->
     assert closed.days == (date(2026, 9, 22), date(2026, 9, 23))
 
 
-@pytest.fixture
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Stops the clock that the market assets look at."""
-
-    def stop(instant: str) -> None:
-        monkeypatch.setattr(Upstreams, "now", lambda _: at(instant))
-
-    return stop
-
-
 def test_the_refusing_assets_are_all_that_hold_prices(nodes: dict[str, Any]) -> None:
     market = sorted(name for name, node in nodes.items() if node.group_name == "market")
     assert market == sorted(["raw.adjustment_factors", EXCHANGE, *MARKET, *INTRADAY])
@@ -107,10 +98,9 @@ def test_factors_are_refused_where_their_bars_are(nodes: dict[str, Any], warehou
 @pytest.mark.parametrize("now", ["2026-09-26 12:00", "2026-09-28 15:39"])
 @pytest.mark.parametrize("name", MARKET)
 def test_market_assets_refuse_before_they_ask_anybody(
-    name: str, now: str, nodes: dict[str, Any], engine: sa.Engine, stopped_clock: Callable[[str], None]
+    name: str, now: str, nodes: dict[str, Any], engine: sa.Engine
 ) -> None:
     """The partition exists on a closed day; a request would answer with the session before, or with nothing."""
-    stopped_clock(now)
     # Port 9 is nobody's: a request would fail with a name of its own, not with this refusal.
     settings = Settings(
         azak_mode=Mode.LIVE,
@@ -118,7 +108,7 @@ def test_market_assets_refuse_before_they_ask_anybody(
         kis_app_secret=SecretStr("a-secret"),
         kis_base_url="http://127.0.0.1:9",
     )
-    upstreams = Upstreams(settings, World("live"), engine)
+    upstreams = Upstreams(settings, World("live"), Stores.in_postgres(engine), StoppedClock(at(now)))
     context = dg.build_asset_context(partition_key="2026-09-28")
     with pytest.raises(dg.Failure, match="no final bars yet"):
         nodes[name].assets_def(context, warehouse=Warehouse(engine, run_id="a-run"), upstreams=upstreams)
@@ -260,7 +250,7 @@ def test_a_refusal_that_a_corrected_calendar_has_settled_is_forgotten(
     calendar_check: Verdict, warehouse: Warehouse, load_bars: Callable[..., None]
 ) -> None:
     load_bars("2026-09-22", "2026-09-23", "2026-09-28")
-    old = Reject("{}", "stck_bsop_date", "2026-09-23", "is a day on which the market was closed")
+    old = Reject("{}", "stck_bsop_date", "2026-09-23", "the market was closed", RejectCode.CLOSED_DAY)
     warehouse.quarantine([old], source="KIS FHKST03010100")
     assert calendar_check("2026-09-22", "2026-09-23", "2026-09-28").passed
 

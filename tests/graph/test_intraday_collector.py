@@ -18,9 +18,10 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from azak_assets import krx
-from azak_assets.cli.replay_payloads import Told, replay_runs
+from azak_assets.cli.replay_payloads import Rerun, rerun_all
 from azak_assets.defs.collectors import LOOP_TAG
 from azak_assets.ingest import hours
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sandbox.wire import kis as sandbox_kis
 from azak_assets.settings import Mode, Settings
@@ -65,9 +66,11 @@ def open_at(
     """`open_at("2026-11-20 09:00")`: the exchange at that instant."""
     with ExitStack() as stack:
 
-        def enter(now: str, codes: list[str] | None = None, world: SeededWorld | None = None) -> Exchange:
+        def enter(
+            now: str, codes: list[str] | None = None, world: SeededWorld | None = None, *, attempts: int = ATTEMPTS
+        ) -> Exchange:
             chosen = followed if codes is None else codes
-            return stack.enter_context(exchange(monkeypatch, engine, now, chosen, world or seeded))
+            return stack.enter_context(exchange(engine, now, chosen, world or seeded, attempts=attempts))
 
         yield enter
 
@@ -118,13 +121,13 @@ def test_mid_session_it_walks_to_the_open_once_and_then_asks_one_call_a_stock(
 ) -> None:
     found = open_at(f"{FRIDAY} 13:00:00")
     assert found.run("minutes").success
-    walk = found.budget.calls.total()
+    walk = found.limiter.calls.total()
     assert found.query("select min(ts), max(ts) from raw.minute_bars") == [
         (at(f"{FRIDAY} 09:00"), at(f"{FRIDAY} 12:59"))
     ]
     found.clock.now += timedelta(minutes=10)
     assert found.run("minutes").success
-    assert found.budget.calls.total() - walk == len(followed) < walk
+    assert found.limiter.calls.total() - walk == len(followed) < walk
 
 
 def test_any_other_run_makes_one_round_and_ends(open_at: Open) -> None:
@@ -194,7 +197,7 @@ def test_a_session_that_has_not_opened_is_refused_before_anybody_is_asked(open_a
     done = found.run(day=session.day.isoformat())
     assert not done.success
     assert f"has not opened: it opens {session.open_at:%Y-%m-%d %H:%M}" in done.said
-    assert found.budget.calls.total() == 0
+    assert found.limiter.calls.total() == 0
 
 
 def test_a_halted_stock_has_a_state_an_empty_book_and_no_minutes(open_at: Open, seeded: SeededWorld) -> None:
@@ -304,9 +307,7 @@ def test_a_collector_killed_and_run_again_has_the_rows_of_one_that_ran_through(
                 bars = connection.scalar(sa.text("select count(*) from raw.minute_bars"))
             assert left is not None
             assert bars, "what was collected before the kill is there"
-            with exchange(
-                monkeypatch, engine, f"{left.astimezone(krx.KST):%Y-%m-%d %H:%M:%S}", followed, seeded
-            ) as again:
+            with exchange(engine, f"{left.astimezone(krx.KST):%Y-%m-%d %H:%M:%S}", followed, seeded) as again:
                 assert again.run(loops=True).success
                 mended = {table: again.rows(table) for table in TABLES}
         finally:
@@ -325,9 +326,9 @@ def test_a_second_collector_does_not_start_beside_the_first(open_at: Open, engin
         done = found.run(loops=True)
     assert done.success
     assert all("another collector is at work" in one["state"] for one in done.by_asset.values())
-    assert found.budget.calls.total() == 0
+    assert found.limiter.calls.total() == 0
     assert found.run().success, "the lock goes with its holder"
-    assert found.budget.calls.total() > 0
+    assert found.limiter.calls.total() > 0
 
 
 def test_a_mark_is_asked_once_however_often_somebody_asks(open_at: Open) -> None:
@@ -343,10 +344,7 @@ def test_a_mark_is_asked_once_however_often_somebody_asks(open_at: Open) -> None
 def test_a_server_that_is_down_for_a_while_costs_its_marks_and_no_minutes(
     open_at: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from azak_assets.sources import transport  # noqa: PLC0415
-
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
-    found = open_at(f"{FRIDAY} 10:00:10")
+    found = open_at(f"{FRIDAY} 10:00:10", attempts=1)
     honest = sandbox_kis.Endpoints._refusal
     down = (at(f"{FRIDAY} 10:09"), at(f"{FRIDAY} 10:14"))
 
@@ -479,7 +477,7 @@ def half_an_hour(
     def writer(clock: Callable[[], datetime]) -> recordings.PayloadWriter:
         return recordings.PayloadWriter(folder, run_id="collector", about=about, keep_days=30, now=clock)
 
-    with exchange(monkeypatch, engine, f"{FRIDAY} 10:00:20", followed, seeded, kept=writer) as opened:
+    with exchange(engine, f"{FRIDAY} 10:00:20", followed, seeded, kept=writer) as opened:
         done = opened.run(loops=True)
         assert done.success, done.said
         yield opened, folder
@@ -491,7 +489,7 @@ def replayed(
     server_url: str,
     migrated_template: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[], tuple[Told, Exchange]]]:
+) -> Iterator[Callable[[], tuple[Rerun, Exchange]]]:
     """Replays what is kept into an empty database that knows the stocks."""
     found, folder = half_an_hour
     day = date.fromisoformat(FRIDAY)
@@ -502,20 +500,20 @@ def replayed(
     with fresh_database(server_url, migrated_template) as url:
         engine = warehouse_database.create_engine(url)
 
-        def replay() -> tuple[Told, Exchange]:
+        def replay() -> tuple[Rerun, Exchange]:
             monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
             other = dataclasses.replace(found, engine=engine)
             stocks_of(other.warehouse, found.world, found.codes, at(f"{FRIDAY} 10:00"))
             console = Console(file=io.StringIO(), width=200)
             settings = Settings(azak_mode=Mode.LIVE, kis_app_key=SecretStr("a-key"), kis_app_secret=SecretStr("b"))
-            return replay_runs(console, settings, engine, "live", recordings.runs(folder, day, day)), other
+            return rerun_all(console, settings, engine, "live", recordings.runs(folder, day, day)), other
 
         yield replay
         engine.dispose()
 
 
 def test_a_collectors_half_hour_is_rebuilt_from_what_was_kept(
-    half_an_hour: tuple[Exchange, Path], replayed: Callable[[], tuple[Told, Exchange]]
+    half_an_hour: tuple[Exchange, Path], replayed: Callable[[], tuple[Rerun, Exchange]]
 ) -> None:
     found, _ = half_an_hour
     told, again = replayed()
@@ -527,7 +525,7 @@ def test_a_collectors_half_hour_is_rebuilt_from_what_was_kept(
 
 
 def test_of_a_collector_that_was_killed_what_it_had_is_rebuilt(
-    half_an_hour: tuple[Exchange, Path], replayed: Callable[[], tuple[Told, Exchange]]
+    half_an_hour: tuple[Exchange, Path], replayed: Callable[[], tuple[Rerun, Exchange]]
 ) -> None:
     found, folder = half_an_hour
     (index,) = folder.rglob("*.jsonl")

@@ -24,7 +24,7 @@ from azak_assets.settings import Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import Made, materialize, tags_of_range
+from tests.harness import Made, StoppedClock, materialize, stores_of, tags_of_range
 
 NOW = datetime(2026, 11, 20, 20, tzinfo=krx.KST)
 """Of the sandbox and of those who ask it: the market of another day would have other halts and other closes."""
@@ -122,15 +122,16 @@ Ask = Callable[..., Made]
 def ask(sandbox: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """Materialize the asset for sessions; keyword arguments change the settings."""
     monkeypatch.setattr(transport, "_backoff", wait_none())
-    monkeypatch.setattr(transport, "ATTEMPTS", 2)
     monkeypatch.setattr(failures, "RETRIES", 0)
-    monkeypatch.setattr(Upstreams, "now", lambda _: NOW)
     told = httpx.get(f"{sandbox}/sandbox/world").json()
     of_world = World(told["world"], frozenset(told["feeds"]))
     opened = []
 
-    def run(first: date, last: date | None = None, *, world: World = of_world, **changes: Any) -> Made:
-        upstreams = Upstreams(Settings().in_sandbox(sandbox).model_copy(update=changes), world, warehouse.engine)
+    def run(
+        first: date, last: date | None = None, *, world: World = of_world, now: datetime = NOW, **changes: Any
+    ) -> Made:
+        settings = Settings().in_sandbox(sandbox).model_copy(update=changes)
+        upstreams = Upstreams(settings, world, stores_of(warehouse.engine, attempts=2), StoppedClock(now))
         opened.append(upstreams)
         resources = {"warehouse": warehouse, "upstreams": upstreams}
         return materialize(reconciliation.krx_daily_bars, resources, tags=tags_of_range(first, last))
@@ -248,27 +249,17 @@ def test_an_issue_that_the_exchange_no_longer_tells_is_retired(
     assert ask(day).metadata["retired"] == 2
 
 
-def at(instant: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Upstreams, "now", lambda _: instant)
-
-
-def test_a_session_of_today_is_not_asked_for_and_says_from_when(
-    ask: Ask, world: Exchange, day: date, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at(krx.session(day).close_at + timedelta(hours=15), monkeypatch)
-    told = ask(day)
+def test_a_session_of_today_is_not_asked_for_and_says_from_when(ask: Ask, world: Exchange, day: date) -> None:
+    told = ask(day, now=krx.session(day).close_at + timedelta(hours=15))
     assert told.success
     assert told.metadata["state"].startswith(f"not published yet: {day}, ")
     assert f"{krx.next_session(day).day} 08:00 KST" in told.metadata["state"]
     assert (told.metadata["rows"], world.asked) == (0, 0)
 
 
-def test_the_other_sessions_of_a_range_land(
-    ask: Ask, world: Exchange, day: date, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at(krx.session(day).close_at + timedelta(hours=1), monkeypatch)
+def test_the_other_sessions_of_a_range_land(ask: Ask, world: Exchange, day: date) -> None:
     before = krx.shift(day, -2).day
-    told = ask(before, day)
+    told = ask(before, day, now=krx.session(day).close_at + timedelta(hours=1))
     assert told.success
     assert (told.metadata["earliest"], told.metadata["latest"]) == (str(before), str(krx.previous_session(day).day))
     assert f"not published yet: {day}" in told.metadata["state"]

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from typing import Any
 
 from azak_assets import krx
 from azak_assets.ports import Token
+from tests.harness import StoppedClock, stores_of
 
 REQUEST, STATEMENT = "request", "statement"
 
@@ -80,7 +82,7 @@ class _Counted:
 class _TokenFile:
     """The token of all children: the one in PostgreSQL goes by the clock on the wall, the upstreams here by another."""
 
-    def __init__(self, _engine: object) -> None:
+    def __init__(self) -> None:
         self._file = Path(os.environ["AZAK_HOME"]) / "token.json"
         self._lock = threading.Lock()
 
@@ -100,17 +102,12 @@ def _materialize(task: Task, report: Path) -> None:
     import httpx  # noqa: PLC0415
     import psycopg  # noqa: PLC0415
 
-    from azak_assets.resources import UpstreamsResource, WarehouseResource  # noqa: PLC0415
-    from azak_assets.runtime import Upstreams  # noqa: PLC0415
-    from azak_assets.warehouse.calls import rate_limit  # noqa: PLC0415
+    from azak_assets import runtime  # noqa: PLC0415
+    from azak_assets.warehouse.calls.playback import Unlimited  # noqa: PLC0415
 
     os.environ.update(task.environment)
     now = datetime.fromisoformat(task.now).replace(tzinfo=krx.KST)
     counted = _Counted(task.dies_at)
-    setattr(Upstreams, "now", lambda _: now)  # noqa: B010 - mypy knows methods as read-only
-    setattr(rate_limit, "PostgresTokenStore", _TokenFile)  # noqa: B010
-    # The pace of each upstream has its own tests; here a page a second would cost a minute.
-    setattr(rate_limit.PostgresBudget, "acquire", lambda *_: None)  # noqa: B010
     for owner, name, kind in (
         (httpx.HTTPTransport, "handle_request", REQUEST),
         (psycopg.Cursor, "execute", STATEMENT),
@@ -118,15 +115,25 @@ def _materialize(task: Task, report: Path) -> None:
         (psycopg.Connection, "commit", STATEMENT),
     ):
         setattr(owner, name, counted.wrap(kind, getattr(owner, name)))
-    warehouse = WarehouseResource()
-    with dg.DagsterInstance.ephemeral() as instance:
+    settings = runtime.current_settings()
+    world = runtime.current_world(settings)
+    run_id = str(uuid.uuid4())
+    recorder = runtime.payload_writer(settings, world, run_id=run_id, about={})
+    with (
+        runtime.open_warehouse(settings, world, run_id=run_id) as warehouse,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        # The pace of each upstream has its own tests; here a page a second would cost a minute.
+        stores = stores_of(warehouse.engine, limiter=Unlimited(), recorder=recorder, tokens=_TokenFile())
+        upstreams = runtime.Upstreams(settings, world, stores, StoppedClock(now))
         result = dg.materialize(
             [asking_steps()[task.step]],
             instance=instance,
             partition_key=task.partition,
-            resources={"warehouse": warehouse, "upstreams": UpstreamsResource(warehouse=warehouse)},
+            resources={"warehouse": warehouse, "upstreams": upstreams},
             raise_on_error=False,
         )
+        upstreams.close()
     failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     said = " ".join(str(one.user_failure_data.description if one.user_failure_data else one.error) for one in failures)
     made = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 from tenacity import wait_none
 
 from azak_assets import krx
@@ -23,9 +24,8 @@ from azak_assets.sandbox.wire import kis_after_close
 from azak_assets.sandbox.worlds import seeded
 from azak_assets.settings import Settings
 from azak_assets.sources import transport
-from azak_assets.sources.kis.client import KisClient
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import Made, TokensOfOneProcess, Unbounded, at, materialize, tags_of_range
+from tests.harness import Made, TokensOfOneProcess, Unbounded, at, materialize, stores_of, tags_of_range
 
 STOCKS = 12
 UNLIMITED = Limits(kis_a_second=10**9)
@@ -66,12 +66,24 @@ def sandbox(world: SeededWorld) -> Iterator[str]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock() -> Clock:
     """Friday, 2026-11-20, in the evening."""
     clock = CLOCK
     clock.now = at("2026-11-20 18:30")
-    monkeypatch.setattr(Upstreams, "now", lambda _: clock.now)
     return clock
+
+
+class Ticking:
+    """The sandbox's clock as the clients read it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now
+
+    def sleep(self, seconds: float) -> None:
+        pass
 
 
 class Run:
@@ -81,23 +93,21 @@ class Run:
         self._engine = engine
         self.clock = clock
         self._url = url
-        self.budget, self.tokens = Unbounded(), TokensOfOneProcess()
+        self.limiter, self.tokens = Unbounded(), TokensOfOneProcess()
         self.warehouse = Warehouse(engine, run_id="a-run")
-        feeds = frozenset(SeededWorld.feeds)
-        self.upstreams = Upstreams(Settings().in_sandbox(url), World("seed:1", feeds), engine)
+        self._stores = stores_of(engine, limiter=self.limiter, tokens=self.tokens)
+        self._world = World("seed:1", frozenset(SeededWorld.feeds))
         self.account(clock.new_key())
 
     def account(self, key: str) -> None:
         """Ask KIS with this key from now on."""
+        settings = Settings().in_sandbox(self._url).model_copy(update={"kis_app_key": SecretStr(key)})
         self.close()
-        self.upstreams.__dict__["kis"] = KisClient(
-            base_url=f"{self._url}/kis", master_base_url=f"{self._url}/kis-master", app_key=key, app_secret="a-secret",
-            tokens=self.tokens, budget=self.budget, per_second=10**6, now=self.clock, sleep=lambda _: None,
-        )  # fmt: skip
+        self.upstreams = Upstreams(settings, self._world, self._stores, Ticking(self.clock))
 
     def close(self) -> None:
-        if "kis" in self.upstreams.__dict__:
-            self.upstreams.kis.close()
+        if "upstreams" in self.__dict__:
+            self.upstreams.close()
 
     def __call__(self, asset: dg.AssetsDefinition, first: str = "", last: str = "") -> "Outcome":
         """Materialize it for one session or an inclusive range of them."""
@@ -107,8 +117,8 @@ class Run:
         return Outcome(made.result, self._asked() - before)
 
     def _asked(self) -> int:
-        """Requests for data so far; asking for a token counts against the budget too."""
-        return self.budget.calls["kis"] - self.tokens.issued
+        """Requests for data so far; asking for a token passes the limiter too."""
+        return self.limiter.calls["kis"] - self.tokens.issued
 
     def query(self, statement: str) -> list[tuple]:
         with self._engine.connect() as connection:

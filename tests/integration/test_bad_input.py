@@ -40,7 +40,7 @@ from azak_assets.text.embedders import LocalEmbedder
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.postgres import server
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import materialize, tags_of_range
+from tests.harness import StoppedClock, at, materialize, stores_of, tags_of_range
 from tests.homes import AZAK, RUN_TIMEOUT_S, FinishedRun, Home, new_home
 from tests.integration import replay_folder
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
@@ -99,8 +99,12 @@ class Steps:
         self.engine = engine
         self.check: Any = None
         self.warehouse = Warehouse(engine, run_id="bad input")
+        self.clock = StoppedClock(datetime.now(krx.KST))
         self.upstreams = Upstreams(
-            Settings().in_sandbox(upstream), World(world["world"], frozenset(world["feeds"])), engine
+            Settings().in_sandbox(upstream),
+            World(world["world"], frozenset(world["feeds"])),
+            stores_of(engine, attempts=2),
+            self.clock,
         )
 
     def make(
@@ -125,7 +129,6 @@ class Steps:
 def steps(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
     """Steps that know the listed stocks, and that wait for nobody."""
     monkeypatch.setattr(transport, "_backoff", wait_none())
-    monkeypatch.setattr(transport, "ATTEMPTS", 2)
     monkeypatch.setattr(failures, "RETRIES", 1)
     monkeypatch.setattr(failures, "RETRY_AFTER_S", 0)
     ready = Steps(upstream, engine)
@@ -320,17 +323,6 @@ def minutes(steps: Steps) -> Steps:
 
 
 @pytest.fixture
-def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Sets the clock that the market assets look at; the sandbox keeps its minutes for ever."""
-
-    def set_to(instant: str) -> None:
-        now = datetime.fromisoformat(instant).replace(tzinfo=krx.KST)
-        monkeypatch.setattr(Upstreams, "now", lambda _: now)
-
-    return set_to
-
-
-@pytest.fixture
 def kept_since(monkeypatch: pytest.MonkeyPatch) -> Callable[[date], None]:
     """Sets the first day of which the broker still has minutes."""
 
@@ -369,10 +361,10 @@ def test_a_session_past_reach_costs_a_few_requests(
 
 
 def test_a_range_that_straddles_the_reach_lands_as_far_as_it_goes(
-    minutes: Steps, kept_since: Callable[[date], None], today: Callable[[str], None]
+    minutes: Steps, kept_since: Callable[[date], None]
 ) -> None:
     kept_since(date(2022, 1, 6))
-    today("2022-12-31 12:00")
+    minutes.clock.instant = at("2022-12-31 12:00")
     succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
     assert metadata["state"] == "KIS keeps about a year of minutes; none for 2022-01-03, 2022-01-04, 2022-01-05"
@@ -385,10 +377,10 @@ def test_a_range_that_straddles_the_reach_lands_as_far_as_it_goes(
 
 
 def test_a_session_within_reach_without_a_single_minute_fails_after_the_others_landed(
-    minutes: Steps, kept_since: Callable[[date], None], today: Callable[[str], None]
+    minutes: Steps, kept_since: Callable[[date], None]
 ) -> None:
     kept_since(date(2022, 1, 6))
-    today("2022-01-17 08:00")
+    minutes.clock.instant = at("2022-01-17 08:00")
     succeeded, said, _ = minutes.make(intraday.collect_intraday)
     assert not succeeded
     assert "no stock has a minute of 2022-01-03, 2022-01-04, 2022-01-05, which KIS must still keep" in said
@@ -396,13 +388,13 @@ def test_a_session_within_reach_without_a_single_minute_fails_after_the_others_l
 
 
 def test_a_stock_without_minutes_is_a_failure_of_that_stock_alone(
-    minutes: Steps, today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    minutes: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = LiveLike.minute_bars
     monkeypatch.setattr(
         LiveLike, "minute_bars", lambda self, code, day, now: [] if code == TIERED[1] else kept(self, code, day, now)
     )
-    today("2022-01-17 08:00")
+    minutes.clock.instant = at("2022-01-17 08:00")
     succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
     assert metadata["failed"] == len(SESSIONS)
@@ -461,7 +453,7 @@ def live_step(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch)
         for name, value in live(upstream, **keys).items():
             monkeypatch.setenv(name, value)
         warehouse = Warehouse(engine, run_id="bad keys")
-        with closing(Upstreams(Settings(), World("live"), engine)) as upstreams:
+        with closing(Upstreams(Settings(), World("live"), stores_of(engine, attempts=2))) as upstreams:
             made = materialize(asset, {"warehouse": warehouse, "upstreams": upstreams})
         assert MARKER not in made.said + str(made.result.all_events), "a key came out"
         return made.success, made.said

@@ -25,7 +25,7 @@ from tenacity import wait_none
 from azak_assets import krx
 from azak_assets.cli.ask_sources import ask_sources
 from azak_assets.cli.environment import CannotStart
-from azak_assets.cli.replay_payloads import Told, kept_runs, replay_runs
+from azak_assets.cli.replay_payloads import Rerun, kept_runs, rerun_all
 from azak_assets.defs import failures
 from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
@@ -394,11 +394,11 @@ def empty(server_url: str, migrated_template: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def replay(engine: sa.Engine) -> tuple[Told, str]:
+def replay(engine: sa.Engine) -> tuple[Rerun, str]:
     """Everything that is kept, into a database."""
     console = Console(file=io.StringIO(), width=200)
     runs, of_world = kept_runs(Settings(), engine, date(2020, 1, 1), date(2100, 1, 1))
-    told = replay_runs(console, Settings(), engine, of_world, runs)
+    told = rerun_all(console, Settings(), engine, of_world, runs)
     return told, console.file.getvalue()  # type: ignore[attr-defined]
 
 

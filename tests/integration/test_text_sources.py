@@ -25,7 +25,7 @@ from azak_assets.settings import FetchBodies, Mode, Settings
 from azak_assets.sources import transport
 from azak_assets.sources.reddit import SUBREDDITS
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import Unbounded, materialize
+from tests.harness import Unbounded, materialize, stores_of
 
 TODAY = krx.session_on_or_after(datetime.now(krx.KST).date()).day
 UNLIMITED = Limits(naver_a_second=10**9, naver_a_day=10**9)
@@ -66,8 +66,7 @@ class Steps:
 
     def make(self, asset: dg.AssetsDefinition, day: date = TODAY) -> tuple[bool, str, dict[str, Any]]:
         """(whether it succeeded, what a user is told when it did not, the first metadata)."""
-        upstreams = Upstreams(self.settings, self.world, self.engine)
-        upstreams._budget = Unbounded()  # type: ignore[assignment]
+        upstreams = Upstreams(self.settings, self.world, stores_of(self.engine, limiter=Unbounded(), attempts=2))
         with closing(upstreams):
             warehouse = Warehouse(self.engine, run_id="a run")
             made = materialize(asset, {"warehouse": warehouse, "upstreams": upstreams}, partition=str(day))
@@ -91,7 +90,6 @@ def world(seeded: SeededWorld) -> Changing:
 @pytest.fixture
 def steps(world: Changing, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
     monkeypatch.setattr(transport, "_backoff", wait_none())
-    monkeypatch.setattr(transport, "ATTEMPTS", 2)
     monkeypatch.setattr(prawcore.rate_limit.RateLimiter, "delay", lambda self: None)  # it spreads nine calls over 5 s
     with start_in_thread(create_app(world, limits=UNLIMITED)) as url:
         yield Steps(url, engine)

@@ -1,11 +1,23 @@
-"""Fixtures of the tests of `sources`: each test gets servers, budgets and clients of its own, closed at its end."""
+"""Fixtures of the tests of `sources`: each test gets servers, limiters and clients of its own, closed at its end."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from local_servers import APP_KEY, APP_SECRET, Clock, EvenBudget, KisServer, LocalServer, MemoryTokens, Reply, Request
+from local_servers import (
+    APP_KEY,
+    APP_SECRET,
+    Clock,
+    EvenLimiter,
+    KisServer,
+    LocalServer,
+    MemoryTokens,
+    Reply,
+    Request,
+    channel_of,
+)
 
+from azak_assets.ports import Channel
 from azak_assets.sources.kis.client import KisClient
 
 
@@ -34,8 +46,13 @@ def tokens() -> MemoryTokens:
 
 
 @pytest.fixture
-def budget() -> EvenBudget:
-    return EvenBudget()
+def limiter() -> EvenLimiter:
+    return EvenLimiter()
+
+
+@pytest.fixture
+def channel(limiter: EvenLimiter) -> Channel:
+    return channel_of(limiter)
 
 
 @pytest.fixture
@@ -47,7 +64,7 @@ def kis() -> Iterator[KisServer]:
 
 @pytest.fixture
 def kis_client(
-    kis: KisServer, tokens: MemoryTokens, budget: EvenBudget, clock: Clock
+    kis: KisServer, tokens: MemoryTokens, channel: Channel, clock: Clock
 ) -> Iterator[Callable[..., KisClient]]:
     """Make clients of the KIS server; 1,000 calls a second, no real sleep before a retry, unless told otherwise."""
     clients: list[KisClient] = []
@@ -55,7 +72,7 @@ def kis_client(
     def make(**changes: Any) -> KisClient:
         settings: dict[str, Any] = {
             "base_url": kis.server.url, "master_base_url": kis.server.url, "app_key": APP_KEY, "app_secret": APP_SECRET,
-            "tokens": tokens, "budget": budget, "per_second": 1000, "sleep": clock.sleep,
+            "tokens": tokens, "channel": channel, "per_second": 1000, "sleep": clock.sleep,
         }  # fmt: skip
         clients.append(KisClient(**{**settings, **changes}))
         return clients[-1]

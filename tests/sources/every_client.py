@@ -1,10 +1,10 @@
-"""Every client of `sources` at one address, at one instant, without pauses."""
+"""Every client of `sources` at one address, at one instant, without pauses or retries."""
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from local_servers import MemoryHosts, MemoryTokens, MemoryValidators
+from local_servers import MemoryHosts, MemoryTokens, MemoryValidators, channel_of
 
 from azak_assets import krx
 from azak_assets.ports import Token
@@ -16,13 +16,9 @@ from azak_assets.sources.pages import PageReader
 from azak_assets.sources.reddit import RedditClient
 from azak_assets.sources.rss import RssClient
 from azak_assets.sources.telegram import TelegramClient
+from azak_assets.warehouse.calls.playback import Unlimited
 
-
-class NoBudget:
-    """Every call at once."""
-
-    def acquire(self, name: str, per_second: float) -> None:
-        """Nothing to wait for."""
+CHANNEL = channel_of(Unlimited(), attempts=1)
 
 
 class NoToken:
@@ -38,7 +34,7 @@ class Clients:
     def __init__(self, url: str, now: str, tokens: MemoryTokens | None = None) -> None:
         self.now = datetime.fromisoformat(now).replace(tzinfo=krx.KST)
         self.tokens = tokens or MemoryTokens(lambda: self.now)
-        common: dict[str, Any] = {"budget": NoBudget(), "per_second": 10_000, "sleep": lambda _: None}
+        common: dict[str, Any] = {"channel": CHANNEL, "per_second": 10_000, "sleep": lambda _: None}
         timed = {**common, "now": lambda: self.now}
         self.kis, self.kis_signing_in = (
             KisClient(
@@ -54,17 +50,17 @@ class Clients:
         self._url = url
         self.reddit = self._reddit()
         self.telegram = TelegramClient(
-            f"{url}/telegram", token="123456:a-token-of-a-bot", budget=NoBudget(), sleep=lambda _: None
+            f"{url}/telegram", token="123456:a-token-of-a-bot", channel=CHANNEL, sleep=lambda _: None
         )
         self.hosts = MemoryHosts()
         self.pages = PageReader(
-            {"www.hankyung.com": f"{url}/hankyung"}, budget=NoBudget(), hosts=self.hosts, now=lambda: self.now,
+            {"www.hankyung.com": f"{url}/hankyung"}, channel=CHANNEL, hosts=self.hosts, now=lambda: self.now,
             sleep=lambda _: None,
         )  # fmt: skip
 
     def _reddit(self) -> RedditClient:
         return RedditClient(
-            base_url=f"{self._url}/reddit", client_id="an-id", client_secret="a-secret", budget=NoBudget(),
+            base_url=f"{self._url}/reddit", client_id="an-id", client_secret="a-secret", channel=CHANNEL,
             now=lambda: self.now, sleep=lambda _: None,
         )  # fmt: skip
 

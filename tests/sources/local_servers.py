@@ -1,4 +1,4 @@
-"""Small real HTTP servers, a token store and budgets in memory: what the clients of `sources` are tested against.
+"""Small real HTTP servers, a token store and a rate limiter in memory, to test the clients of `sources` against.
 
 The servers here are written from the wire contract alone and share nothing with the project's sandbox.
 """
@@ -16,8 +16,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
-from azak_assets.ports import HostRules, Token
+from azak_assets.ports import ATTEMPTS, Channel, HostRules, RateLimiter, Token
 from azak_assets.sources.kis.client import KisClient
+from azak_assets.sources.transport import direct
+from azak_assets.warehouse.calls.playback import Unlogged
 
 KST = ZoneInfo("Asia/Seoul")
 
@@ -112,11 +114,11 @@ class MemoryTokens:
             return kept
 
     def put(self, token: Token, client: KisClient) -> None:
-        self._tokens[client._token_name] = token
+        self._tokens[client._gateway.token_name] = token
 
 
 class MemoryValidators:
-    """One process's memory of what feeds said."""
+    """One process's ETags."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Mapping[str, str]] = {}
@@ -129,7 +131,7 @@ class MemoryValidators:
 
 
 class MemoryHosts:
-    """One process's memory of what hosts said."""
+    """One process's robots.txt."""
 
     def __init__(self) -> None:
         self.kept: dict[str, HostRules] = {}
@@ -141,7 +143,7 @@ class MemoryHosts:
         self.kept[host] = rules
 
 
-class EvenBudget:
+class EvenLimiter:
     """Starts calls at even distances, and counts them by name."""
 
     def __init__(self) -> None:
@@ -156,6 +158,11 @@ class EvenBudget:
             self._next[name] = at + 1 / per_second
             self.calls[name] = self.calls.get(name, 0) + 1
         time.sleep(max(0.0, at - now))
+
+
+def channel_of(limiter: RateLimiter, *, attempts: int = ATTEMPTS) -> Channel:
+    """Calls over the network at this rate, not logged."""
+    return Channel(limiter, Unlogged(), direct, attempts)
 
 
 class Clock:

@@ -24,7 +24,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from azak_assets.sources.failures import SourceFailure
-from azak_assets.sources.records import Batch
+from azak_assets.sources.records import Batch, RejectCode
 
 Row = Any
 BLANK = {None, "", "-", "0", "00000000"}
@@ -405,7 +405,7 @@ def _check_rows(whole: Whole, number: int, rows: list[Row], batch: Batch[Any]) -
         if record not in kept and not any(record is one for one in touched):
             is_told = whole.is_proven and len(batch.rejects) > len(whole.batch.rejects)
             is_told = is_told or (whole.is_merged and any(_is_about(one, record) for one in batch.records))
-            is_told = is_told or any("neither is sure" in one.reason for one in batch.rejects)
+            is_told = is_told or any(one.code is RejectCode.CONFLICT for one in batch.rejects)
             assert is_told or any(_same(one, record, whole) for one in batch.records), f"lost: {record}"
     extra = [
         one for one in batch.records if one not in known and not any(_same(one, record, whole) for record in intact)

@@ -10,9 +10,10 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
-from local_servers import EvenBudget, MemoryTokens
+from local_servers import MemoryTokens
 
 from azak_assets import krx
+from azak_assets.ports import Channel
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, SourceFailure
@@ -27,7 +28,7 @@ Start = Callable[..., tuple[KisClient, OpenDartClient]]
 
 
 @pytest.fixture
-def start(budget: EvenBudget) -> Iterator[Start]:
+def start(channel: Channel) -> Iterator[Start]:
     """Clients of a seed's sandbox whose clocks all read what `now` returns."""
     with ExitStack() as stack:
 
@@ -35,9 +36,9 @@ def start(budget: EvenBudget) -> Iterator[Start]:
             url = stack.enter_context(start_in_thread(create_app(SeededWorld(seed), clock=now, limits=limits)))
             kis = KisClient(
                 base_url=f"{url}/kis", master_base_url=f"{url}/kis-master", app_key="a-key", app_secret="a-secret",
-                tokens=MemoryTokens(now), budget=budget, per_second=10_000, now=now, sleep=lambda _: None,
+                tokens=MemoryTokens(now), channel=channel, per_second=10_000, now=now, sleep=lambda _: None,
             )  # fmt: skip
-            dart = OpenDartClient(f"{url}/opendart/api", api_key="a-key", budget=budget, per_second=10_000)
+            dart = OpenDartClient(f"{url}/opendart/api", api_key="a-key", channel=channel, per_second=10_000)
             stack.callback(kis.close)
             stack.callback(dart.close)
             return kis, dart
@@ -139,7 +140,7 @@ def test_a_correction_points_at_a_filing_of_its_own_filer(start: Start) -> None:
     assert pointing.rm_first.str.contains("정").mean() > 0.9
 
 
-def test_a_client_that_lost_its_token_waits_out_the_minute(start: Start, budget: EvenBudget) -> None:
+def test_a_client_that_lost_its_token_waits_out_the_minute(start: Start, channel: Channel) -> None:
     now = [NOW]
     kis, _ = start(1, lambda: now[0])
     day = date(2026, 11, 19)
@@ -152,8 +153,9 @@ def test_a_client_that_lost_its_token_waits_out_the_minute(start: Start, budget:
         now[0] += timedelta(seconds=seconds)
 
     forgetful = KisClient(
-        base_url=kis._api._base_url, master_base_url="http://127.0.0.1:9", app_key="a-key", app_secret="a-secret",
-        tokens=MemoryTokens(lambda: now[0]), budget=budget, per_second=10_000, now=lambda: now[0], sleep=sleep,
+        base_url=kis._gateway.http._base_url, master_base_url="http://127.0.0.1:9", app_key="a-key",
+        app_secret="a-secret",
+        tokens=MemoryTokens(lambda: now[0]), channel=channel, per_second=10_000, now=lambda: now[0], sleep=sleep,
     )  # fmt: skip
     assert forgetful.daily_bars(code, day, day).records == first
     forgetful.close()

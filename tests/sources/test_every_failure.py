@@ -99,11 +99,9 @@ def sandbox(clock: list[datetime]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def every_client(sandbox: str) -> Iterator[Clients]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "ATTEMPTS", 1)
-        made = Clients(sandbox, NOW)
-        yield made
-        made.close()
+    made = Clients(sandbox, NOW)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from local_servers import APP_KEY, APP_SECRET, Reply, kis_error
 
-from azak_assets.ports import Token
+from azak_assets.ports import ATTEMPTS, Token
 from azak_assets.sources.failures import ContractChanged, RateLimited, SourceFailure, Unauthorized, Unavailable
-from azak_assets.sources.transport import ATTEMPTS
 
 KST = ZoneInfo("Asia/Seoul")
 DAY = date(2022, 1, 3)
@@ -227,7 +226,9 @@ def test_a_token_answer_may_state_its_life_in_seconds_only(kis, kis_client, toke
     now = datetime.now(KST)
     client = kis_client(now=lambda: now)
     ask(client)
-    assert tokens.get_or_issue(client._token_name, lambda: pytest.fail("kept")).expires_at == now + timedelta(hours=1)
+    assert tokens.get_or_issue(client._gateway.token_name, lambda: pytest.fail("kept")).expires_at == now + timedelta(
+        hours=1
+    )
 
 
 def test_a_server_that_is_not_there_is_unavailable(kis_client, kis):

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from azak_assets import krx
+from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import ContractChanged, Empty
-from azak_assets.sources.kis.client import collect
 
 KST = ZoneInfo("Asia/Seoul")
 AFTERWARDS = datetime(2026, 3, 1, 12, 0, tzinfo=KST)
@@ -292,7 +292,7 @@ def test_of_two_different_bars_for_one_day_neither_is_sure(kis, client):
     batch = client.daily_bars("005930", MONDAY, MONDAY)
     assert batch.records == []
     told = [(r.value, r.reason) for r in batch.rejects]
-    assert told == [("2022-01-03", "is told of by two different rows: neither is sure")] * 2
+    assert told == [("2022-01-03", "has two conflicting rows: both are rejected")] * 2
 
 
 def test_an_answer_without_any_bar_is_empty_and_says_for_what(client):

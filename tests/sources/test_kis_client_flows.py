@@ -174,7 +174,7 @@ def test_of_two_different_rows_about_one_session_neither_is_sure(kis, client):
     kis.newest[FLOWS] = {"output": [flow(FRIDAY), flow(FRIDAY, prsn_ntby_tr_pbmn="-1"), flow(FRIDAY)]}
     batch = client.investor_flows("000660")
     assert batch.records == []
-    assert [reject.reason for reject in batch.rejects] == ["is told of by two different rows: neither is sure"] * 2
+    assert [reject.reason for reject in batch.rejects] == ["has two conflicting rows: both are rejected"] * 2
 
 
 TEXTS = st.one_of(st.text(max_size=12), st.integers(), st.floats(), st.none(), st.lists(st.text(), max_size=1))

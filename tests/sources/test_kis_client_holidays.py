@@ -120,7 +120,7 @@ def test_of_two_different_rows_about_a_day_neither_is_sure(kis, client):
     batch = client.market_days(FIRST, LAST)
     assert saturday not in [day.day for day in batch.records]
     assert [(one.value, one.reason) for one in batch.rejects] == [
-        *[(str(saturday), "is told of by two different rows: neither is sure")] * 2,
+        *[(str(saturday), "has two conflicting rows: both are rejected")] * 2,
         (str(saturday), "KIS sent no usable row for this day"),
     ]
 

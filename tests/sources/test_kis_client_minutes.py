@@ -168,7 +168,7 @@ def test_of_two_different_rows_about_a_minute_neither_is_sure(kis, client):
     assert disputed not in [bar.ts for bar in batch.records]
     assert len(batch.records) == 380
     assert [(one.value, one.reason) for one in batch.rejects] == [
-        ("09:05", "is told of by two different rows: neither is sure")
+        ("09:05", "has two conflicting rows: both are rejected")
     ] * 2
 
 

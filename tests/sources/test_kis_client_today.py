@@ -190,7 +190,7 @@ def test_a_minute_that_turns_while_the_question_waits_costs_no_second_walk(clien
     first = ask(client, tape)
     tape.now = at("10:01:58")
     asked_at = tape.now
-    monkeypatch.setattr(client, "_now", lambda: asked_at)
+    monkeypatch.setattr(client._gateway, "now", lambda: asked_at)
     tape.now = at("10:02:07")
     batch = ask(client, tape, first)
     assert (batch.requests, batch.bars[-1].ts, batch.off_book) == (1, at("10:00"), 0)

@@ -54,9 +54,9 @@ def now():
 
 
 @pytest.fixture
-def client(server, budget, clock, now):
+def client(server, channel, clock, now):
     client = KrxOpenApiClient(
-        server.url + "/svc/apis", key=KEY, budget=budget, per_second=1000, now=lambda: now[0], sleep=clock.sleep
+        server.url + "/svc/apis", key=KEY, channel=channel, per_second=1000, now=lambda: now[0], sleep=clock.sleep
     )
     yield client
     client.close()

@@ -37,7 +37,6 @@ from mutations import (
 
 from azak_assets import krx
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
-from azak_assets.sources import transport
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.records import Batch
 
@@ -215,7 +214,6 @@ def tape() -> Iterator[Tape]:
     found = Tape()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx.HTTPTransport, "handle_request", lambda one, request: found.handle(one, request))  # noqa: PLW0108 - a bound method is not bound again
-        patch.setattr(transport, "ATTEMPTS", 1)
         # Nobody speaks TLS here, and reading the certificates of the world takes 25 ms a client.
         patch.setattr(_transports, "create_ssl_context", cache(_transports.create_ssl_context))
         yield found

@@ -63,7 +63,7 @@ def server(naver, serve):
 
 
 @pytest.fixture
-def make(server, budget, clock):
+def make(server, channel, clock):
     clients = []
 
     def build(client_id=ID):
@@ -72,7 +72,7 @@ def make(server, budget, clock):
                 server.url,
                 client_id=client_id,
                 client_secret=SECRET,
-                budget=budget,
+                channel=channel,
                 per_second=1000,
                 now=lambda: NOON,
                 sleep=clock.sleep,

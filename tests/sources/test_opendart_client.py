@@ -72,8 +72,8 @@ def server(dart, serve):
 
 
 @pytest.fixture
-def client(server, budget, clock):
-    client = OpenDartClient(server.url + "/api", api_key=KEY, budget=budget, per_second=1000, sleep=clock.sleep)
+def client(server, channel, clock):
+    client = OpenDartClient(server.url + "/api", api_key=KEY, channel=channel, per_second=1000, sleep=clock.sleep)
     yield client
     client.close()
 
@@ -268,8 +268,8 @@ def test_a_filing_with_what_no_database_keeps_is_refused_and_the_others_land(dar
     ]
 
 
-def test_the_key_stays_out_of_errors_of_the_network_and_out_of_the_logs(dart, client, budget, clock, caplog):
-    lost = OpenDartClient("http://127.0.0.1:9/api", api_key=KEY, budget=budget, per_second=1000, sleep=clock.sleep)
+def test_the_key_stays_out_of_errors_of_the_network_and_out_of_the_logs(dart, client, channel, clock, caplog):
+    lost = OpenDartClient("http://127.0.0.1:9/api", api_key=KEY, channel=channel, per_second=1000, sleep=clock.sleep)
     with caplog.at_level(logging.DEBUG), pytest.raises(Unavailable) as caught:
         lost.filings(DAY, DAY)
     lost.close()

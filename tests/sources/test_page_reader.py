@@ -6,13 +6,13 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_servers import KST, EvenBudget, MemoryHosts, Reply
+from local_servers import KST, EvenLimiter, MemoryHosts, Reply, channel_of
 
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld, create_app, start_in_thread
 from azak_assets.sources.failures import Blocked, ContractChanged, RateLimited, Unavailable
 from azak_assets.sources.pages import PUBLISHERS, PageReader, _text
 from azak_assets.sources.rss import RssClient
-from azak_assets.sources.transport import ATTEMPTS
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=KST)
 HOST = "www.hankyung.com"
@@ -31,7 +31,7 @@ class Site:
         return self.robots if request.path == "/robots.txt" else self.page
 
 
-class Rates(EvenBudget):
+class Rates(EvenLimiter):
     """Starts calls at once, and writes down the pace it was asked for."""
 
     def __init__(self):
@@ -62,7 +62,7 @@ def make(server, hosts, clock):
     readers = []
 
     def start(now=NOW, **changes):
-        given = {"budget": Rates(), "hosts": hosts, "now": lambda: now, "sleep": clock.sleep, **changes}
+        given = {"channel": channel_of(Rates()), "hosts": hosts, "now": lambda: now, "sleep": clock.sleep, **changes}
         readers.append(PageReader({HOST: server.url + "/"}, **given))
         return readers[-1]
 
@@ -147,9 +147,9 @@ def test_a_page_in_place_of_robots_txt_is_no_permission(make, site, server):
 @pytest.mark.parametrize("robots", [b"", b"User-agent: *\nCrawl-delay: 0.1", b"User-agent: *\nCrawl-delay: 5"])
 def test_pages_come_one_a_second_or_as_slowly_as_the_host_wants(make, site, robots):
     site.robots = Reply(robots)
-    budget = Rates()
-    make(budget=budget).read(URL)
-    assert budget.asked == [(HOST, 1.0), (HOST, pytest.approx(0.2 if b"5" in robots else 1.0))]
+    limiter = Rates()
+    make(channel=channel_of(limiter)).read(URL)
+    assert limiter.asked == [(HOST, 1.0), (HOST, pytest.approx(0.2 if b"5" in robots else 1.0))]
 
 
 def test_a_host_that_wants_hours_between_two_pages_wants_none_read(make, site, server):
@@ -230,10 +230,12 @@ def test_the_sandboxs_own_articles_are_read_over_its_addresses():
     now = datetime(2026, 11, 20, 18, 0, tzinfo=KST)
     with start_in_thread(create_app(SeededWorld(1), clock=lambda: now)) as url:
         bases = {"www.hankyung.com": f"{url}/hankyung", "www.mk.co.kr": f"{url}/mk"}
-        reader = PageReader(bases, budget=Rates(), hosts=MemoryHosts(), now=lambda: now)
+        reader = PageReader(bases, channel=channel_of(Rates()), hosts=MemoryHosts(), now=lambda: now)
         pages = {}
         for source in ("hankyung", "mk"):
-            feed = RssClient(source, f"{url}/{source}", budget=Rates(), validators=_Nothing(), now=lambda: now)
+            feed = RssClient(
+                source, f"{url}/{source}", channel=channel_of(Rates()), validators=_Nothing(), now=lambda: now
+            )
             links = [article.url for article in feed.articles().records]
             assert all(reader.reads(link) for link in links)
             pages[source] = [reader.read(link) for link in links]

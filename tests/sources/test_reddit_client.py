@@ -10,8 +10,9 @@ import prawcore.sessions
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_servers import EvenBudget, Reply
+from local_servers import EvenLimiter, Reply, channel_of
 
+from azak_assets.ports import ATTEMPTS, Channel
 from azak_assets.sources.failures import (
     Blocked,
     ContractChanged,
@@ -22,10 +23,11 @@ from azak_assets.sources.failures import (
     Unauthorized,
     Unavailable,
 )
+from azak_assets.sources.recording import played_back, recorded
 from azak_assets.sources.reddit import OAUTH_HOST, RedditClient
-from azak_assets.sources.transport import ATTEMPTS
+from azak_assets.sources.transport import direct
 from azak_assets.warehouse.calls import recordings
-from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
+from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings, Unlimited, Unlogged
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 APP_ID, APP_SECRET, TOKEN = "an-application-id", "a-secret-never-in-a-message", "a-token-never-in-a-message"
@@ -77,18 +79,18 @@ def server(reddit, serve):
 
 
 @pytest.fixture
-def client(server, budget, clock, monkeypatch):
+def client(server, channel, clock, monkeypatch):
     # prawcore sleeps up to two seconds before it signs in again.
     monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
     client = RedditClient(
-        f"{server.url}/base", client_id=APP_ID, client_secret=APP_SECRET, budget=budget, per_second=1000,
+        f"{server.url}/base", client_id=APP_ID, client_secret=APP_SECRET, channel=channel, per_second=1000,
         now=lambda: NOW, sleep=clock.sleep,
     )  # fmt: skip
     yield client
     client.close()
 
 
-def test_a_post_is_read_as_it_is_listed(client, server, budget):
+def test_a_post_is_read_as_it_is_listed(client, server, limiter):
     batch = client.posts("stocks")
     (found,) = batch.records
     assert (found.post_id, found.subreddit, found.author) == ("1abc", "stocks", "somebody")
@@ -105,7 +107,7 @@ def test_a_post_is_read_as_it_is_listed(client, server, budget):
     assert [request.path for request in listings] == ["/base/r/stocks/new", "/base/r/stocks/hot"]
     assert all(request.query == {"limit": "100", "raw_json": "1"} for request in listings)
     assert all(request.headers["user-agent"].startswith("Azak/") for request in server.requests)
-    assert budget.calls == {"reddit": 3}
+    assert limiter.calls == {"reddit": 3}
 
 
 def test_half_is_new_and_half_is_hot_and_each_counts_once(client, reddit):
@@ -265,7 +267,7 @@ def test_a_used_up_period_is_told_and_not_slept_through(client, reddit, server):
 
 
 def test_neither_a_praw_ini_nor_the_environment_makes_it_another_user(
-    reddit, server, budget, tmp_path, monkeypatch, clock
+    reddit, server, channel, tmp_path, monkeypatch, clock
 ):
     (tmp_path / "praw.ini").write_text(
         "[DEFAULT]\nusername=me\npassword=mine\nrefresh_token=r\ncheck_for_updates=true\ncomment_kind=t1\n"
@@ -280,7 +282,7 @@ def test_neither_a_praw_ini_nor_the_environment_makes_it_another_user(
 
     monkeypatch.setattr(praw.reddit, "update_check", call_home)
     client = RedditClient(
-        f"{server.url}/base/", client_id=APP_ID, client_secret=APP_SECRET, budget=budget, per_second=1000,
+        f"{server.url}/base/", client_id=APP_ID, client_secret=APP_SECRET, channel=channel, per_second=1000,
         now=lambda: NOW, sleep=clock.sleep,
     )  # fmt: skip
     assert len(client.posts("stocks").records) == 1
@@ -288,15 +290,15 @@ def test_neither_a_praw_ini_nor_the_environment_makes_it_another_user(
     client.close()
 
 
-def test_the_real_reddit_signs_in_at_another_host_than_it_answers(budget):
-    client = RedditClient(OAUTH_HOST, client_id=APP_ID, client_secret=APP_SECRET, budget=budget)
+def test_the_real_reddit_signs_in_at_another_host_than_it_answers(channel):
+    client = RedditClient(OAUTH_HOST, client_id=APP_ID, client_secret=APP_SECRET, channel=channel)
     assert client._reddit.config.reddit_url == "https://www.reddit.com"
     assert client._reddit.config.oauth_url == "https://oauth.reddit.com/"
     client.close()
 
 
-def test_a_key_that_no_header_can_carry_is_told_before_anything_is_sent(server, budget):
-    client = RedditClient(server.url, client_id="아이디-아이디", client_secret=APP_SECRET, budget=budget)
+def test_a_key_that_no_header_can_carry_is_told_before_anything_is_sent(server, channel):
+    client = RedditClient(server.url, client_id="아이디-아이디", client_secret=APP_SECRET, channel=channel)
     with pytest.raises(Unauthorized, match="characters that no key has"):
         client.posts("stocks")
     assert server.requests == []
@@ -326,11 +328,10 @@ def test_no_post_whatever_it_holds_ends_a_listing(client, reddit, changes):
 )
 def test_no_answer_whatever_it_is_ends_in_an_error_without_a_name(server, reddit, monkeypatch, body, status):
     monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
-    monkeypatch.setattr("azak_assets.sources.transport.ATTEMPTS", 1)
     reddit.faults = [Reply(body, status)] * 20
     client = RedditClient(
-        f"{server.url}/base", client_id=APP_ID, client_secret=APP_SECRET, budget=EvenBudget(), per_second=10_000,
-        now=lambda: NOW, sleep=lambda _: None,
+        f"{server.url}/base", client_id=APP_ID, client_secret=APP_SECRET, per_second=10_000,
+        channel=channel_of(EvenLimiter(), attempts=1), now=lambda: NOW, sleep=lambda _: None,
     )  # fmt: skip
     try:
         with pytest.raises(SourceFailure):
@@ -339,43 +340,25 @@ def test_no_answer_whatever_it_is_ends_in_an_error_without_a_name(server, reddit
         client.close()
 
 
-class Keeping:
-    """A ledger that only keeps answers."""
-
-    is_replay = False
-
-    def __init__(self, writer: recordings.PayloadWriter) -> None:
-        self.keep = writer.keep
-
-    def acquire(self, name, per_second):
-        pass
-
-    def succeeded(self, upstream, *, per_day):
-        pass
-
-    def failed(self, upstream, **told):
-        return None
-
-    def stored(self, question):
-        return None
-
-
 def test_posts_are_read_again_from_what_was_kept_without_signing_in(server, tmp_path):
-    def client(base, budget):
+    def client(base, channel):
         return RedditClient(
-            base, client_id=APP_ID, client_secret=APP_SECRET, budget=budget, per_second=1000, now=lambda: NOW,
+            base, client_id=APP_ID, client_secret=APP_SECRET, channel=channel, per_second=1000, now=lambda: NOW,
             sleep=lambda _: None,
         )  # fmt: skip
 
     writer = recordings.PayloadWriter(tmp_path, run_id="a-run", about={}, keep_days=30)
-    first = client(f"{server.url}/base", Keeping(writer))
+    first = client(f"{server.url}/base", Channel(Unlimited(), Unlogged(), recorded(direct, writer)))
     told = first.posts("stocks").records
     first.close()
     writer.close()
     (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
     assert {path.partition("?")[0] for _, path, _ in run.answers} == {"/r/stocks/new", "/r/stocks/hot"}
     asked = len(server.requests)
-    again = client("http://nobody.invalid", StoredAnswers(run, [run], ReplayClock(NOW)))
+    again = client(
+        "http://nowhere.invalid",
+        Channel(Unlimited(), Unlogged(), played_back(RunRecordings(run, [run], PlaybackClock(NOW))), attempts=1),
+    )
     assert again.posts("stocks").records == told
     assert told
     assert len(server.requests) == asked

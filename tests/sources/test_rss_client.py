@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from local_servers import MemoryValidators, Reply
 
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sources.failures import Blocked, ContractChanged, Empty, Unavailable
 from azak_assets.sources.rss import RssClient
-from azak_assets.sources.transport import ATTEMPTS
 from azak_assets.text.clean import plain_text
 
 KST = ZoneInfo("Asia/Seoul")
@@ -60,9 +60,9 @@ def validators():
 
 
 @pytest.fixture
-def client(server, budget, clock, validators):
+def client(server, channel, clock, validators):
     client = RssClient(
-        "hankyung", server.url, budget=budget, validators=validators, per_second=1000, now=lambda: NOW,
+        "hankyung", server.url, channel=channel, validators=validators, per_second=1000, now=lambda: NOW,
         sleep=clock.sleep,
     )  # fmt: skip
     yield client
@@ -114,17 +114,17 @@ def test_an_address_keeps_its_parameters(publisher, client):
     assert client.articles().records[0].url == "https://press.test/?id=1&copy=2&lang=ko"
 
 
-def test_the_securities_feed_of_maeil(server, budget, validators):
-    client = RssClient("mk", server.url, budget=budget, validators=validators, now=lambda: NOW)
+def test_the_securities_feed_of_maeil(server, channel, validators):
+    client = RssClient("mk", server.url, channel=channel, validators=validators, now=lambda: NOW)
     assert len(client.articles().records) == 1
     assert server.requests[0].path == "/rss/50200011/"
     client.close()
 
 
-def test_several_feeds_give_each_item_once(server, budget, validators):
+def test_several_feeds_give_each_item_once(server, channel, validators):
     feeds = ("/feed/finance", "/feed/economy")
     client = RssClient(
-        "hankyung", server.url, feeds, budget=budget, validators=validators, per_second=1000, now=lambda: NOW
+        "hankyung", server.url, feeds, channel=channel, validators=validators, per_second=1000, now=lambda: NOW
     )
     batch = client.articles()
     assert (len(batch.records), batch.requests) == (1, 2)
@@ -186,11 +186,11 @@ def test_items_that_nobody_stored_are_sent_again(publisher, client, server):
     assert "if-none-match" not in server.requests[1].headers
 
 
-def test_another_process_asks_what_changed_since_too(publisher, client, server, budget, validators):
+def test_another_process_asks_what_changed_since_too(publisher, client, server, channel, validators):
     publisher.etag = '"v1"'
     client.articles()
     client.confirm()
-    other = RssClient("hankyung", server.url, budget=budget, validators=validators, per_second=1000, now=lambda: NOW)
+    other = RssClient("hankyung", server.url, channel=channel, validators=validators, per_second=1000, now=lambda: NOW)
     assert other.articles().records == []
     other.confirm()
     assert other.articles().records == [], "an unchanged feed is confirmed as it was"
@@ -287,11 +287,11 @@ def test_a_whole_feed_with_a_mistake_in_it_is_read_as_far_as_it_can_be(publisher
 
 
 def test_what_a_feed_said_counts_only_when_every_feed_of_the_call_answered(
-    publisher, server, budget, clock, validators
+    publisher, server, channel, clock, validators
 ):
     feeds = ("/feed/finance", "/feed/economy")
     client = RssClient(
-        "hankyung", server.url, feeds, budget=budget, validators=validators, per_second=1000, now=lambda: NOW,
+        "hankyung", server.url, feeds, channel=channel, validators=validators, per_second=1000, now=lambda: NOW,
         sleep=clock.sleep,
     )  # fmt: skip
     publisher.etag = '"v1"'

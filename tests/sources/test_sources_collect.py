@@ -5,13 +5,13 @@ import time
 from datetime import date
 
 import pytest
-from local_servers import Reply, kis_error
+from local_servers import Reply, channel_of, kis_error
 from pauses import undisturbed
 
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.records import Batch
-from azak_assets.warehouse.calls.rate_limit import PostgresBudget
+from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter
 
 DAY = date(2022, 1, 3)
 BAR = {
@@ -30,7 +30,7 @@ def test_at_least_95_percent_of_the_budget_and_no_rejection(kis, kis_client, eng
     codes = [f"{number:06d}" for number in range(60)]
     kis.daily = {code: [BAR] for code in codes}
     kis.per_second = 18
-    client = kis_client(per_second=15, sleep=time.sleep, budget=PostgresBudget(engine))
+    client = kis_client(per_second=15, sleep=time.sleep, channel=channel_of(PostgresRateLimiter(engine)))
     client.daily_bars(codes[0], DAY, DAY)  # the token, outside the measurement
 
     def measure() -> tuple[int, float]:

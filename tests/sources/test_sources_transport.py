@@ -8,9 +8,11 @@ import zipfile
 from urllib.parse import quote, quote_plus
 
 import pytest
-from local_servers import Reply
+from local_servers import Reply, channel_of
 
-from azak_assets.sources import transport
+from azak_assets.ports import ATTEMPTS
+from azak_assets.sources import answer, transport
+from azak_assets.sources.answer import decode, payload_hash
 from azak_assets.sources.failures import (
     Blocked,
     ContractChanged,
@@ -20,16 +22,17 @@ from azak_assets.sources.failures import (
     Unavailable,
     without_secrets,
 )
-from azak_assets.sources.transport import ATTEMPTS, Transport, decode, payload_hash
+from azak_assets.sources.transport import Transport
+from azak_assets.warehouse.calls.playback import Unlimited
 
 
 @pytest.fixture
-def make(budget, clock):
+def make(channel, clock):
     made = []
 
     def build(url, **changes):
         made.append(
-            Transport("upstream", url, **{"budget": budget, "per_second": 1000, "sleep": clock.sleep, **changes})
+            Transport("upstream", url, **{"channel": channel, "per_second": 1000, "sleep": clock.sleep, **changes})
         )
         return made[-1]
 
@@ -49,11 +52,11 @@ def test_the_path_is_appended_to_the_whole_prefix(serve, make):
     assert make(server.url).ask(read, "/list.json") == "/list.json"
 
 
-def test_every_attempt_takes_from_the_budget(serve, make, budget):
+def test_every_attempt_takes_a_slot_of_the_limiter(serve, make, limiter):
     server = serve(lambda request: Reply(b"no", 503))
     with pytest.raises(Unavailable):
         make(server.url).ask(read, "/")
-    assert budget.calls == {"upstream": ATTEMPTS} == {"upstream": len(server.requests)}
+    assert limiter.calls == {"upstream": ATTEMPTS} == {"upstream": len(server.requests)}
 
 
 def test_retries_back_off_and_add_up_to_less_than_a_minute(serve, make, clock):
@@ -83,18 +86,16 @@ def test_a_hint_beyond_our_patience_is_not_waited_for(serve, make, clock):
 
 def test_an_answer_that_drips_is_cut_off(serve, make, monkeypatch):
     monkeypatch.setattr(transport, "ANSWER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
     server = serve(lambda request: Reply(b"x" * 100, drip=0.05))
     with pytest.raises(Unavailable, match="the answer took longer than"):
-        make(server.url).ask(read, "/")
+        make(server.url, channel=channel_of(Unlimited(), attempts=1)).ask(read, "/")
 
 
 def test_a_server_that_says_nothing_is_cut_off(serve, make, monkeypatch):
     monkeypatch.setattr(transport, "READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
     server = serve(lambda request: time.sleep(1) or Reply(b"late"))
     with pytest.raises(Unavailable, match="ReadTimeout"):
-        make(server.url).ask(read, "/")
+        make(server.url, channel=channel_of(Unlimited(), attempts=1)).ask(read, "/")
 
 
 def test_an_answer_without_end_is_cut_off(serve, make, monkeypatch):
@@ -105,11 +106,10 @@ def test_an_answer_without_end_is_cut_off(serve, make, monkeypatch):
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000])
-def test_json_too_deep_to_be_read_is_broken_json(serve, make, body, monkeypatch):
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+def test_json_too_deep_to_be_read_is_broken_json(serve, make, body):
     server = serve(lambda request: Reply(body))
     with pytest.raises(Unavailable, match="broken JSON"):
-        make(server.url).ask(lambda answer: answer.json_object(), "/")
+        make(server.url, channel=channel_of(Unlimited(), attempts=1)).ask(lambda answer: answer.json_object(), "/")
 
 
 def test_an_answer_that_breaks_off_is_tried_again(serve, make):
@@ -190,20 +190,20 @@ def test_a_text_too_short_for_a_secret_mangles_nothing(make):
 
 
 @pytest.mark.parametrize("secret", ["비밀번호입니다", "two-lines\nof-a-key", "key-with-\ufeffmark", "tab\tinside"])
-def test_a_secret_that_no_header_can_carry_is_unauthorized_and_not_shown(serve, make, budget, secret):
+def test_a_secret_that_no_header_can_carry_is_unauthorized_and_not_shown(serve, make, limiter, secret):
     server = serve(lambda request: Reply(b"fine"))
     client = make(server.url, secrets=(secret,), headers={"x-key": secret})
     with pytest.raises(Unauthorized, match=r"a credential holds characters that no key has.*environment") as caught:
         client.ask(read, "/")
     assert secret not in str(caught.value)
-    assert (caught.value.action, server.requests, budget.calls) == ("stop", [], {})
+    assert (caught.value.action, server.requests, limiter.calls) == ("stop", [], {})
 
 
-def test_a_request_that_cannot_be_sent_is_not_sent_six_times(make, clock, serve, budget):
+def test_a_request_that_cannot_be_sent_is_not_sent_six_times(make, clock, serve, limiter):
     server = serve(lambda request: Reply(b"fine"))
     with pytest.raises(ContractChanged, match="LocalProtocolError"):
         make(server.url, headers={"x-name": "two\nlines"}).ask(read, "/")
-    assert (clock.slept, server.requests, budget.calls) == ([], [], {"upstream": 1})
+    assert (clock.slept, server.requests, limiter.calls) == ([], [], {"upstream": 1})
 
 
 def zipped(content, method=zipfile.ZIP_DEFLATED):
@@ -239,14 +239,14 @@ def of_method_99():
     ids=["encrypted", "unknown method", "a bomb", "cut", "broken LZMA"],
 )
 def test_an_archive_that_cannot_be_read_has_its_failure(serve, make, monkeypatch, body, failure, message):
-    monkeypatch.setattr(transport, "INFLATED_BYTES", 100_000)
+    monkeypatch.setattr(answer, "INFLATED_BYTES", 100_000)
     server = serve(lambda request: Reply(body))
     with pytest.raises(failure, match=message):
         make(server.url).ask(lambda answer: answer.unzipped(), "/")
 
 
 def test_an_archive_up_to_the_bound_is_read(serve, make, monkeypatch):
-    monkeypatch.setattr(transport, "INFLATED_BYTES", 100_000)
+    monkeypatch.setattr(answer, "INFLATED_BYTES", 100_000)
     server = serve(lambda request: Reply(zipped(b"0" * 100_000)))
     assert len(make(server.url).ask(lambda answer: answer.unzipped(), "/")) == 100_000
 

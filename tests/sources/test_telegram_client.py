@@ -12,8 +12,9 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_servers import EvenBudget, Reply
+from local_servers import EvenLimiter, Reply, channel_of
 
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld, create_app, start_in_thread
 from azak_assets.sources import transport
 from azak_assets.sources.failures import (
@@ -27,7 +28,6 @@ from azak_assets.sources.failures import (
     without_secrets,
 )
 from azak_assets.sources.telegram import LONGEST, TelegramClient, escaped, parts, units
-from azak_assets.sources.transport import ATTEMPTS
 
 TOKEN = "123456789:AAE-never_in_a_message_Zz"
 
@@ -61,13 +61,13 @@ def server(bot, serve):
 
 @pytest.fixture
 def client(server, clock):
-    client = TelegramClient(server.url, token=TOKEN, budget=Rates(), sleep=clock.sleep)
+    client = TelegramClient(server.url, token=TOKEN, channel=channel_of(Rates()), sleep=clock.sleep)
     yield client
     client.close()
 
 
 class Rates:
-    """A budget that writes down what it was asked for."""
+    """A limiter that writes down what it was asked for."""
 
     def __init__(self):
         self.asked = []
@@ -94,9 +94,9 @@ def test_a_message_is_sent_as_telegram_wants_it(client, server):
 )
 def test_each_chat_has_its_own_pace_and_a_group_a_slower_one(client, chat_id, per_second):
     client.send(chat_id, "x")
-    assert client._budget.asked[0] == (f"telegram {chat_id}", per_second)
-    assert client._budget.asked[0][1] <= (20 / 60 if chat_id != "42" else 1)
-    assert client._budget.asked[1] == ("telegram", 25)
+    assert client._channel.limiter.asked[0] == (f"telegram {chat_id}", per_second)
+    assert client._channel.limiter.asked[0][1] <= (20 / 60 if chat_id != "42" else 1)
+    assert client._channel.limiter.asked[1] == ("telegram", 25)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def deaf(*, reads: bool):
 def test_a_lost_answer_is_unconfirmed_and_never_sent_again(reads, monkeypatch):
     monkeypatch.setattr(transport, "READ_TIMEOUT_S", 0.2)
     with deaf(reads=reads) as (url, taken):
-        client = TelegramClient(url, token=TOKEN, budget=Rates(), sleep=lambda _: None)
+        client = TelegramClient(url, token=TOKEN, channel=channel_of(Rates()), sleep=lambda _: None)
         with pytest.raises(Unconfirmed) as caught:
             client.send("42", "x")
         client.close()
@@ -202,7 +202,7 @@ def test_a_lost_answer_is_unconfirmed_and_never_sent_again(reads, monkeypatch):
 def test_without_a_connection_nothing_was_sent_and_it_is_tried_again(clock):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    client = TelegramClient(f"http://127.0.0.1:{port}", token=TOKEN, budget=Rates(), sleep=clock.sleep)
+    client = TelegramClient(f"http://127.0.0.1:{port}", token=TOKEN, channel=channel_of(Rates()), sleep=clock.sleep)
     with pytest.raises(Unavailable, match="ConnectError"):
         client.send("42", "x")
     assert len(clock.slept) == ATTEMPTS - 1
@@ -226,7 +226,7 @@ def test_the_token_reaches_no_log(client, bot, caplog):
 
 @pytest.mark.parametrize("token", ["", "123 456", "123/456:abc", "토큰토큰토큰", "123:abc?x=1", "a\nb"])
 def test_a_token_that_is_none_is_told_before_anything_is_sent(server, token):
-    client = TelegramClient(server.url, token=token, budget=Rates())
+    client = TelegramClient(server.url, token=token, channel=channel_of(Rates()))
     with pytest.raises(Unauthorized, match="characters that no") as caught:
         client.send("42", "x")
     assert server.requests == []
@@ -353,7 +353,7 @@ def sandbox():
 
 
 def test_what_was_sent_to_the_sandbox_can_be_read_there(sandbox):
-    client = TelegramClient(f"{sandbox}/telegram", token="sandbox", budget=EvenBudget())
+    client = TelegramClient(f"{sandbox}/telegram", token="sandbox", channel=channel_of(EvenLimiter()))
     messages = parts("<b>" + "요약 &amp; 예측 😀\n" * 700 + "</b>")
     ids = [client.send("4242", message) for message in messages]
     got = [one for one in httpx.get(f"{sandbox}/sandbox/telegram").json() if one["chat"]["id"] == "4242"]
@@ -368,7 +368,7 @@ def test_what_was_sent_to_the_sandbox_can_be_read_there(sandbox):
 
 
 def test_an_answer_lost_on_the_way_was_a_message_nonetheless(sandbox):
-    client = TelegramClient(f"{sandbox}/telegram", token="sandbox", budget=EvenBudget())
+    client = TelegramClient(f"{sandbox}/telegram", token="sandbox", channel=channel_of(EvenLimiter()))
     httpx.post(f"{sandbox}/sandbox/faults", json={"path": "/telegram", "kind": "lost", "times": 1}).raise_for_status()
     with pytest.raises(Unconfirmed):
         client.send("99", "once")

@@ -630,13 +630,20 @@ def test_a_stored_answer_keeps_its_content(warehouse: Warehouse) -> None:
 
 
 def test_refused_records_are_kept_once_with_their_reason(warehouse: Warehouse) -> None:
-    reject = {"record": {"stck_clpr": "칠만"}, "field": "close", "value": "칠만", "reason": "not a number"}
-    broken = {"record": "\ud83d and \x00", "field": "title", "value": None, "reason": "half a character"}
+    code = "unreadable"
+    reject = {
+        "record": {"stck_clpr": "칠만"},
+        "field": "close",
+        "value": "칠만",
+        "reason": "not a number",
+        "code": code,
+    }
+    broken = {"record": "\ud83d and \x00", "field": "title", "value": None, "reason": "half a character", "code": code}
     assert warehouse.quarantine([reject, reject, broken], source="kis") == 2
     assert warehouse.quarantine([reject], source="kis") == 0
     assert warehouse.quarantine([], source="kis") == 0
     kept = rows(
-        warehouse, "select record, field, value, reason, source, run_id from ops.rejected_records order by field"
+        warehouse, "select record, field, value, reason, code, source, run_id from ops.rejected_records order by field"
     )
-    assert kept[0] == ('{"stck_clpr": "칠만"}', "close", "칠만", "not a number", "kis", "run-1")
+    assert kept[0] == ('{"stck_clpr": "칠만"}', "close", "칠만", "no number", code, "kis", "run-1")
     assert len(kept) == 2

@@ -6,10 +6,9 @@ import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs.markdown import table
+from azak_assets.sources.records import RejectCode
 from azak_assets.warehouse.warehouse import Warehouse
 
-CLOSED_DAY = "is a day on which the market was closed"
-"""Why `sources.kis.bars` refuses a bar of a day that the calendar calls closed."""
 COMPARED_SESSIONS = 60
 FEWEST_OF_NORMAL = 0.9
 """A session with less than this share of the usual number of bars is incomplete: listings change by a handful a week.
@@ -57,7 +56,7 @@ def _refused_days(warehouse: Warehouse) -> set[date]:
 
     A day that a corrected calendar calls a session is none of them any more.
     """
-    closed = map(date.fromisoformat, warehouse.refused_values(CLOSED_DAY))
+    closed = map(date.fromisoformat, warehouse.refused_values(RejectCode.CLOSED_DAY))
     return {day for day in closed if not krx.is_session(day)}
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from azak_assets import krx
 from azak_assets.sources.fields import Refused, Row, day, optional_text, positive_decimal, scaled, text, whole
-from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar
+from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar, RejectCode
 
 B = TypeVar("B", DailyBar, MinuteBar)
 
@@ -74,7 +74,8 @@ class Asked:
         if not self.start <= trade_date <= self.end:
             raise Refused("stck_bsop_date", trade_date, f"is outside the days asked, {self.start} … {self.end}")
         if not krx.is_session(trade_date):
-            raise Refused("stck_bsop_date", trade_date, "is a day on which the market was closed")
+            reason = "is a day on which the market was closed"
+            raise Refused("stck_bsop_date", trade_date, reason, RejectCode.CLOSED_DAY)
         return self.finished.get(trade_date)
 
 

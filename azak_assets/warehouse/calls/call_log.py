@@ -1,27 +1,26 @@
-"""How the upstreams answer us: what became of every call, in `ops.source_health`; and which feeds came empty.
+"""The call log: successes, failures and closures of every upstream (`ops.source_health`), empty feeds (`ops.feeds`).
 
-Belongs here: noting and reading both. Does not belong here: what a failure is and for how long it closes an upstream
-(`sources.failures`), whom to tell and when (`defs.health`), the payloads (`payloads`).
+Belongs here: writing and reading both; the PostgreSQL implementation of the port `CallLog`. Does not belong here: what
+a failure is and for how long it closes an upstream (`sources.failures`), alerts (`defs.health`), recorded answers
+(`recordings`).
 
 Calls that succeed are counted in memory and written every few seconds: KIS is asked 15 times a second, and a statement
-a call would wait on one row with every other process. A failure is written at once, because somebody waits to read it,
-and so is the first success after one. Statements add to what is there, so several processes may write one row.
+a call would wait on one row with every other process. A failure is written at once, because operators watch for it, and
+so is the first success after one. Statements add to the row's counts, so several processes may write one row.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
-from azak_assets.warehouse.calls.rate_limit import Closed
-from azak_assets.warehouse.calls.recordings import Question
+from azak_assets.ports import Usage
 from azak_assets.warehouse.encode import storable
 
 logger = logging.getLogger(__name__)
@@ -29,20 +28,6 @@ logger = logging.getLogger(__name__)
 WRITTEN_EVERY_S = 5.0
 """Successes are counted in memory for so long; a killed process loses no more of its count."""
 TODAY = "(clock_timestamp() at time zone 'Asia/Seoul')::date"
-
-
-class Budget(Protocol):
-    """Hands out the slots: `PostgresBudget`, or one that a measurement wraps around it."""
-
-    def acquire(self, name: str, per_second: float) -> Closed | None: ...  # noqa: D102
-
-
-class Payloads(Protocol):
-    """Keeps answers: `payloads.PayloadWriter`."""
-
-    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None: ...  # noqa: D102
-
-    def close(self) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +50,7 @@ class SourceHealth:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nobody asks it for now."""
+        """Whether calls with the refused credentials are not made for now."""
         return self.closed_until is not None and self.closed_until > self.now
 
 
@@ -91,32 +76,13 @@ class _Count:
     per_day: int | None = None
 
 
-class SourceLedger:
-    """The request budget of `limits`, and the books of what became of each call; implements `sources.Ledger`.
+class PostgresCallLog:
+    """What became of each call, a row of `ops.source_health` an upstream; a `ports.CallLog`, safe for threads."""
 
-    Safe to share between threads. `close` writes what is still in memory.
-    """
-
-    is_replay = False
-
-    def __init__(self, engine: sa.Engine, budget: Budget, payloads: Payloads | None = None) -> None:
+    def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self.budget = budget
-        self._payloads = payloads
         self._counts: dict[str, _Count] = {}
         self._lock = Lock()
-
-    def acquire(self, name: str, per_second: float) -> Closed | None:
-        """As the budget does."""
-        return self.budget.acquire(name, per_second)
-
-    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep an answer, where answers are kept."""
-        if self._payloads is not None:
-            self._payloads.keep(question, status, headers, body)
-
-    def stored(self, question: Question) -> None:
-        """Nothing: here upstreams are asked."""
 
     def succeeded(self, upstream: str, *, per_day: int | None) -> None:
         """Count a call that was answered."""
@@ -140,7 +106,7 @@ class SourceLedger:
         close_for: timedelta | None,
         per_day: int | None,
     ) -> int | None:
-        """Note a call that failed, now; how many calls the upstream had today."""
+        """Write a call that failed, now; how many calls the upstream had today."""
         self._write(upstream)
         with self._lock:
             count = self._counts.setdefault(upstream, _Count())
@@ -159,23 +125,21 @@ class SourceLedger:
             credentials=credentials,
         )
 
-    def usage(self) -> dict[str, tuple[int, int, int | None]]:
-        """By upstream that was asked through this ledger: calls so far, calls today of all, calls a day allowed."""
+    def usage(self) -> dict[str, Usage]:
+        """The usage of each upstream that was called through this log."""
         for upstream in list(self._counts):
             self._write(upstream)
         today = {row.upstream: row for row in sources(self._engine)}
         return {
-            name: (count.total, today[name].calls_today, today[name].calls_a_day)
+            name: Usage(count.total, today[name].calls_today, today[name].calls_a_day)
             for name, count in self._counts.items()
             if name in today
         }
 
     def close(self) -> None:
-        """Write what is in memory, and close the payloads."""
+        """Write what is in memory."""
         for upstream in list(self._counts):
             self._write(upstream)
-        if self._payloads is not None:
-            self._payloads.close()
 
     def _write(self, upstream: str) -> None:
         """Write the successes counted so far, if there are any."""
@@ -194,7 +158,7 @@ class SourceLedger:
                 calls: int = connection.execute(statement, values).scalar_one()
                 return calls
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-            # The books must not cost the answer; whoever asks next hears of the lost database from the budget.
+            # The log must not cost the answer; the next call fails at the rate limiter, which names the lost database.
             logger.warning("ops.source_health was not written: %s", getattr(error, "orig", error))
             return None
 
@@ -203,7 +167,7 @@ _COUNTED = (
     f" calls_today = excluded.calls_today + case when h.calls_day = {TODAY} then h.calls_today else 0 end,"
     f" calls_day = {TODAY}, calls_a_day = excluded.calls_a_day"
 )
-# A success counts from when it happened: a failure that another process met since has begun a new row of failures.
+# A success counts from when it happened: a later failure of another process has begun a new streak.
 _IS_OLD = "h.last_failure_at >= excluded.last_success_at"
 _SUCCEEDED = sa.text(
     "insert into ops.source_health as h (upstream, last_success_at, streak, calls_day, calls_today, calls_a_day)"  # noqa: S608 (constants)
@@ -238,7 +202,7 @@ _FAILED = sa.text(
 
 
 def sources(engine: sa.Engine) -> list[SourceHealth]:
-    """Every upstream that was ever asked, by name; calls of another day than today are none."""
+    """Every upstream that was ever called, by name; `calls_today` is 0 where the last call was on another day."""
     statement = sa.text(
         "select upstream, last_success_at, last_failure_at, cause, action, what, advice, streak, failing_since,"  # noqa: S608 (a constant)
         f" case when calls_day = {TODAY} then calls_today else 0 end as calls_today, calls_a_day, closed_until,"
@@ -258,7 +222,7 @@ def feeds(engine: sa.Engine) -> list[FeedHealth]:
         return [FeedHealth(**row) for row in connection.execute(statement).mappings()]
 
 
-HEARD = """
+FEED_LOADED = """
 insert into ops.feeds as f (source, table_name, last_loaded_at, last_rows_at, empty_sessions, last_empty_day)
 values (%(source)s, %(table)s, %(at)s, case when %(rows)s > 0 then cast(%(at)s as timestamptz) end,
         case when %(rows)s = 0 and %(session)s::date is not null then 1 else 0 end,
@@ -273,8 +237,8 @@ on conflict (source, table_name) do update set
         else f.empty_sessions end,
     last_empty_day = coalesce(excluded.last_empty_day, f.last_empty_day)
 """
-"""What a load says of its feed; `session` is the day of the load, if that is a session, else NULL: nobody expects
-filings on a Sunday. A session on which it also brought rows is not an empty one."""
+"""Counts a load of a feed; `session` is the day of the load, if that is a session, else NULL: a Sunday without filings
+is normal. A session on which the feed also brought rows is not empty."""
 
 
 def session_of(at: datetime) -> date | None:

@@ -1,66 +1,51 @@
-"""What feeds and hosts said to us, kept in PostgreSQL so that the next run need not ask again.
+"""ETags and robots.txt, cached.
 
-Belongs here: the two stores that `sources` asks for through its protocols `ValidatorStore` and `HostStore`; they are
-joined in `resources`, neither room imports the other. They lie in the database of the articles: a new one asks for
-everything. Request budgets and tokens are in `limits`.
+Belongs here: the PostgreSQL implementations of the ports `ValidatorStore` and `HostStore`. They lie in the database of
+the articles: with a new database every feed is read in full. Rate limits and tokens are in `rate_limit`.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from azak_assets.ports import HostRules
 from azak_assets.warehouse.tables import crawled_hosts, feed_validators
 
 HEADERS = {"etag": "if-none-match", "last_modified": "if-modified-since"}
 
 
 class PostgresValidators:
-    """Keeps validators in `ops.feed_validators`; implements `sources.ValidatorStore`."""
+    """ETag and Last-Modified of each feed in `ops.feed_validators`; a `ports.ValidatorStore`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def read(self, feed: str) -> Mapping[str, str]:
-        """Return the request headers that ask whether `feed` has changed since; empty where nothing is known of it."""
+        """Return the request headers of a conditional GET of `feed`; empty where none are stored."""
         row = _row(self._engine, feed_validators, feed) or {}
         return {header: row[name] for name, header in HEADERS.items() if row.get(name) is not None}
 
     def keep(self, feed: str, headers: Mapping[str, str]) -> None:
         """Replace them."""
-        told = {name: headers.get(header) for name, header in HEADERS.items()}
-        _replace(self._engine, feed_validators, feed, {**told, "confirmed_at": sa.func.clock_timestamp()})
-
-
-class Rules(Protocol):
-    """What a host said: its robots.txt, how it refused us, and when."""
-
-    @property
-    def robots(self) -> str: ...  # noqa: D102
-
-    @property
-    def refusal(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def read_at(self) -> datetime: ...  # noqa: D102
+        validators = {name: headers.get(header) for name, header in HEADERS.items()}
+        _replace(self._engine, feed_validators, feed, {**validators, "confirmed_at": sa.func.clock_timestamp()})
 
 
 class PostgresHosts:
-    """Keeps what hosts said in `ops.crawled_hosts`; implements `sources.HostStore` with what `rules` makes."""
+    """robots.txt and refusals of each host in `ops.crawled_hosts`; a `ports.HostStore`."""
 
-    def __init__(self, engine: sa.Engine, rules: Callable[[str, str | None, datetime], Any]) -> None:
+    def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._rules = rules
 
-    def read(self, host: str) -> Any:
-        """Return what `host` said last, None where it was never asked. (`Any`: the class is named in `sources`.)"""
+    def read(self, host: str) -> HostRules | None:
+        """Return the stored rules of `host`, None where there are none."""
         row = _row(self._engine, crawled_hosts, host)
-        return None if row is None else self._rules(row["robots"], row["refusal"], row["read_at"])
+        return None if row is None else HostRules(row["robots"], row["refusal"], row["read_at"])
 
-    def keep(self, host: str, rules: Rules) -> None:
-        """Replace it."""
+    def keep(self, host: str, rules: HostRules) -> None:
+        """Replace them."""
         robots, refusal = (text and text.replace("\x00", "\ufffd") for text in (rules.robots, rules.refusal))
         _replace(self._engine, crawled_hosts, host, {"robots": robots, "refusal": refusal, "read_at": rules.read_at})
 

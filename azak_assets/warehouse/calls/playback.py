@@ -1,19 +1,20 @@
-"""The answers of a run, given once more instead of asking the upstreams, and the clock that goes with them.
+"""Which recorded answer a question of a re-run gets, and the clock that goes with the answers.
 
-Belongs here: which kept answer a replayed question gets, and what time it is then. Does not belong here: the files
-(`payloads`), which rows a replay leaves alone (`replay`), running anything (`cli.replay_payloads`).
+Belongs here: that choice, and the stand-ins for what a run without upstreams needs no server for. Does not belong here:
+the files (`recordings`), the HTTP transport (`sources.recording`), which rows a re-run leaves alone (`rerun`), running
+anything (`cli.replay_payloads`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from azak_assets.warehouse.calls.recordings import Kept, KeptRun, Key, Question, read_body
+from azak_assets import krx
+from azak_assets.ports import Question, RecordedAnswer, Token, Usage
+from azak_assets.warehouse.calls.recordings import Kept, KeptRun, Key, read_body
 
 FAILED = 400
 """HTTP statuses from here on are failures, after which a client may have asked again."""
@@ -22,21 +23,12 @@ OF_THIS_ROUND = timedelta(seconds=90)
 """A client's patience: an answer that came later was to a later asking."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """An answer out of the files; as `sources.protocols.Stored` says."""
+class PlaybackClock:
+    """The clock of a run that is repeated: it begins when the run did, and moves with every answer and every sleep.
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class ReplayClock:
-    """The clock of a replayed run: it begins when the run did, and moves with every answer and every sleep.
-
-    A thread that was given an answer reads the instant at which that one came, whatever its fellows have heard since,
-    so that a replay says of every row what the run said. The thread that made the clock waits for the others and reads
-    the newest instant of all.
+    A thread reads the instant at which its own last answer came, whatever other threads received since, so that a
+    re-run gives every row the instant that the run gave it. The thread that made the clock waits for the others and
+    reads the newest instant of all.
     """
 
     def __init__(self, began_at: datetime) -> None:
@@ -45,37 +37,35 @@ class ReplayClock:
         self._lock = threading.Lock()
         self._maker = threading.get_ident()
 
-    def __call__(self) -> datetime:
-        """The instant, aware."""
+    def now(self) -> datetime:
+        """The instant (KST)."""
         mine: datetime | None = getattr(self._mine, "at", None)
-        return mine or self._newest
+        return (mine or self._newest).astimezone(krx.KST)
 
-    def heard(self, at: datetime) -> None:
-        """An answer that came at ``at`` was given to this thread."""
+    def advance_to(self, at: datetime) -> None:
+        """This thread received an answer that came at ``at``."""
         with self._lock:
             self._newest = max(self._newest, at)
         if threading.get_ident() != self._maker:
             self._mine.at = at
 
     def sleep(self, seconds: float) -> None:
-        """Nobody waits: it is so much later."""
+        """Advance without waiting."""
         with self._lock:
             self._newest += timedelta(seconds=seconds)
 
 
-class StoredAnswers:
-    """The answers of a run, instead of the upstreams; implements `sources.Ledger`, and asks nobody.
+class RunRecordings:
+    """The recorded answers of one run; a `ports.Recordings`.
 
     The run's newest answer to a question comes first, since an earlier one was a failure that was asked about again;
-    then the newest of all the runs that are replayed. Questions that hold the clock get the run's answers in turn. A
+    then the newest of all the runs that are repeated. Questions that hold the clock get the run's answers in turn. A
     run that ``asks_again``, every minute or every five, gets its own alone, in turn, each at its time. ``missing``
     collects the questions that have no answer.
     """
 
-    is_replay = True
-
     def __init__(
-        self, run: KeptRun, others: Sequence[KeptRun], clock: ReplayClock, *, asks_again: bool = False
+        self, run: KeptRun, others: Sequence[KeptRun], clock: PlaybackClock, *, asks_again: bool = False
     ) -> None:
         self.missing: dict[Key, None] = {}
         self._own = run.answers
@@ -86,11 +76,8 @@ class StoredAnswers:
         self._asks_again = asks_again
         self._lock = threading.Lock()
 
-    def acquire(self, name: str, per_second: float) -> None:
-        """Nothing to wait for."""
-
-    def stored(self, question: Question) -> StoredAnswer | None:
-        """The kept answer to a question."""
+    def find(self, question: Question) -> RecordedAnswer | None:
+        """The recorded answer to a question."""
         key = (question.upstream, question.path, question.headers)
         own = None if self._asks_again else self._own.get(key)
         if own is None and (self._asks_again or question.timeless):
@@ -103,10 +90,10 @@ class StoredAnswers:
             body = read_body(kept)
             if body is not None:
                 if kept is own:
-                    self._clock.heard(kept.at)
-                return StoredAnswer(kept.status, kept.headers, body)
+                    self._clock.advance_to(kept.at)
+                return RecordedAnswer(kept.status, kept.headers, body)
         # A collector that was killed has no answers for the rest of its time: nothing is missing there.
-        if not self._asks_again or self._clock() <= self._ended_at:
+        if not self._asks_again or self._clock.now() <= self._ended_at:
             self.missing[key] = None
         return None
 
@@ -115,7 +102,7 @@ class StoredAnswers:
         with self._lock:
             answers = self._in_turn.get(key, deque())
             if self._asks_again:
-                now = self._clock()
+                now = self._clock.now()
                 while answers and answers[0].at < now - OF_AN_EARLIER_ROUND:
                     answers.popleft()
                 while len(answers) > 1 and answers[0].status >= FAILED and answers[1].at <= now + OF_THIS_ROUND:
@@ -124,14 +111,45 @@ class StoredAnswers:
                     return None
             return answers.popleft() if answers else None
 
-    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """It is kept already."""
+
+class Unlimited:
+    """A `ports.RateLimiter` for calls that reach no upstream."""
+
+    def acquire(self, name: str, per_second: float) -> None:
+        """Return at once."""
+
+
+class Unlogged:
+    """A `ports.CallLog` for calls that reach no upstream."""
 
     def succeeded(self, upstream: str, *, per_day: int | None) -> None:
-        """Nobody was asked."""
+        """Log nothing."""
 
-    def failed(self, upstream: str, **told: Any) -> None:
-        """Nobody was asked."""
+    def failed(self, upstream: str, **failure: object) -> None:
+        """Log nothing."""
+
+    def usage(self) -> dict[str, Usage]:
+        """No upstream was called."""
+        return {}
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing is in memory."""
+
+
+class PlaybackTokens:
+    """A `ports.TokenStore` with a token that no upstream receives."""
+
+    def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:  # noqa: ARG002
+        """The same token always."""
+        return Token("playback", datetime.max.replace(tzinfo=krx.KST))
+
+
+class NoValidators:
+    """A `ports.ValidatorStore` without validators: recorded answers are read, and the stored ones of feeds stay."""
+
+    def read(self, feed: str) -> dict[str, str]:  # noqa: ARG002
+        """No header: an unconditional GET."""
+        return {}
+
+    def keep(self, feed: str, headers: Mapping[str, str]) -> None:
+        """Store nothing."""

@@ -1,9 +1,8 @@
-"""What an upstream allows all of us together: one access token and one request budget, kept in PostgreSQL; and none at
-all while it has refused us.
+"""Shared rate limiter, token store and circuit state.
 
-Belongs here: the two stores that `sources` asks for through its protocols `TokenStore` and `Budget`; they are joined in
-`resources`, neither room imports the other. Does not belong here: any upstream's figures or addresses (the clients name
-their own rate), retries after a refusal, and Dagster's pools, which limit how much runs at once and not how often.
+Belongs here: the PostgreSQL implementations of the ports `TokenStore` and `RateLimiter`. Does not belong here: any
+upstream's figures or addresses (the clients name their own rate), what closes an upstream (`call_log`), retries after a
+refusal, and Dagster's pools, which limit how much runs at once and not how often.
 
 The clock is the database's: processes on several machines disagree about the time, their database does not.
 """
@@ -12,23 +11,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any, Protocol
 
 import psycopg
 import sqlalchemy as sa
 
 from azak_assets import krx
+from azak_assets.ports import Closed, Token
 
 RENEWAL_MARGIN = timedelta(minutes=10)
 """A token this near to its end is renewed, so that none expires between being handed out and being used."""
 BACKFILL_SHARE = 0.4
-"""Part of a budget that backfills may use while a session is open; the other 60 % stay for live work."""
+"""Part of a rate that backfills may use while a session is open; the other 60 % stay for live work."""
 LATEST_START_S = 0.1
-"""Seconds. Who wakes up later than this gives the slot up and queues again: late starts bunch, and 15 calls a second
-spaced evenly but started up to 0.1 s late are at most 17 in any second, where the broker allows 18."""
+"""Seconds. A caller that wakes up later than this gives its slot up and queues again: late starts bunch, and 15 calls
+a second spaced evenly but started up to 0.1 s late are at most 17 in any second, where the broker allows 18."""
 MOST_SLOTS = 3
 """Slots one caller may give up; a machine so busy that it is late every time must still get through."""
 LONGEST_QUEUE = 1000
@@ -39,54 +37,22 @@ class LimitsError(Exception):
     """The shared limits cannot be read or written; no request is sent without them."""
 
 
-class IssuedToken(Protocol):
-    """What an upstream issues: the token's text and the instant (aware) from which it is refused."""
-
-    @property
-    def access_token(self) -> str: ...  # noqa: D102
-
-    @property
-    def expires_at(self) -> datetime: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class KeptToken:
-    """A token out of the store; the same two fields. Its text stays out of `repr`."""
-
-    access_token: str = field(repr=False)
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Why an upstream is left alone, out of `ops.source_health`; as `sources.protocols.Closed` says."""
-
-    cause: str
-    what: str
-    advice: str
-    until: datetime
-    credentials: str
-
-
 class PostgresTokenStore:
-    """Keeps the tokens of all upstreams in `ops.access_tokens`; implements `sources.TokenStore`.
+    """Keeps the tokens of all upstreams in `ops.access_tokens`; a `ports.TokenStore`.
 
-    The table holds secrets: nobody but its owner is granted anything on it.
+    The table holds secrets: only its owner has privileges on it.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._issuing: defaultdict[str, Lock] = defaultdict(Lock)
 
-    def get_or_issue(self, name: str, issue: Callable[[], IssuedToken], *, discard: str | None = None) -> Any:
+    def get_or_issue(self, name: str, issue: Callable[[], Token], *, discard: str | None = None) -> Token:
         """Return the token kept under `name`, calling `issue` where there is none or it ends within ten minutes.
 
         One caller issues at a time, across threads, processes and machines; the others wait and get the new token.
         `discard` is a token text that the upstream refused: it is replaced once, however many callers were refused with
         it, even where the upstream issues the same text again (KIS does so within six hours of issuing).
-
-        Returns:
-            An object with `access_token` and `expires_at`. (`Any`, because the class is named in `sources`.)
 
         Raises:
             LimitsError: the database does not answer. Whatever `issue` raises passes through and nothing is stored.
@@ -95,7 +61,7 @@ class PostgresTokenStore:
             asked_at, kept, _ = self._look(connection, name)
         if kept is not None and kept.access_token != discard:
             return kept
-        # Threads of one process wait here without a connection: the issuer needs some for its request budget, and a
+        # Threads of one process wait here without a connection: the issuer needs some for its rate limit, and a
         # pool drained by waiters would never give it one.
         with self._issuing[name], self._session(name) as connection:
             lock = sa.text("select pg_advisory_xact_lock(hashtextextended('azak.token.' || :name, 0))")
@@ -117,7 +83,7 @@ class PostgresTokenStore:
             return issued
 
     @staticmethod
-    def _look(connection: sa.Connection, name: str) -> tuple[datetime, KeptToken | None, datetime]:
+    def _look(connection: sa.Connection, name: str) -> tuple[datetime, Token | None, datetime]:
         """The database's time, the kept token if it is valid for long enough, and when that was issued."""
         row = connection.execute(
             sa.text(
@@ -129,7 +95,7 @@ class PostgresTokenStore:
         now: datetime = row.now
         if row.access_token is None or row.expires_at <= now + RENEWAL_MARGIN:
             return now, None, now
-        return now, KeptToken(row.access_token, row.expires_at), row.issued_at
+        return now, Token(row.access_token, row.expires_at), row.issued_at
 
     @contextmanager
     def _session(self, name: str) -> Iterator[sa.Connection]:
@@ -142,17 +108,17 @@ def session_is_open(now: datetime) -> bool:
     return krx.current_or_next_session(now).open_at <= now
 
 
-class PostgresBudget:
-    """Hands out evenly spaced slots, one row of `ops.rate_budgets` an upstream; implements `sources.Budget`.
+class PostgresRateLimiter:
+    """Hands out evenly spaced slots, one row of `ops.rate_budgets` an upstream; a `ports.RateLimiter`.
 
-    Evenly spaced means no saved-up bursts: an upstream that counts the last second never sees more than the budget.
+    Evenly spaced means no saved-up bursts: an upstream that counts the last second never sees more than the rate.
     Callers stand in one queue, in the order in which they asked, whatever their process.
 
     Args:
         engine: of a migrated database.
-        live: whether this is live work. A backfill (`False`) takes at most `BACKFILL_SHARE` of the budget while a
+        live: whether this is live work. A backfill (`False`) takes at most `BACKFILL_SHARE` of the rate while a
             session is open. In a sandbox nothing is live and nothing has to be kept for it: leave it `True`.
-        in_session: tells whether a session is open at an instant; the market's calendar by default.
+        in_session: whether a session is open at an instant; the market's calendar by default.
     """
 
     def __init__(
@@ -166,8 +132,8 @@ class PostgresBudget:
     def acquire(self, name: str, per_second: float) -> Closed | None:
         """Block until one call to `name` may start at `per_second` calls a second, over all processes.
 
-        Returns why it must not be made where the upstream has refused somebody, of whatever process: at once, since
-        nobody waits for a call that is not made. The caller knows whether it is the one who was refused.
+        Returns the refusal, at once, where the upstream has refused a caller, of whatever process. The caller
+        compares the credentials: only the refused ones must not call.
 
         Raises:
             LimitsError: the database does not answer; the call must not be made.
@@ -189,10 +155,10 @@ class PostgresBudget:
 
     def _next_slot(self, upstream: str, queue: str, per_second: float) -> tuple[float, Closed | None]:
         """Take the next slot of a queue; seconds until it begins, and whether the upstream is closed."""
-        with _translated(self._engine, f"request budget of `{upstream}`"), self._engine.connect() as connection:
+        with _translated(self._engine, f"rate limit of `{upstream}`"), self._engine.connect() as connection:
             # Losing the last slots in a crash costs nothing, waiting for the disk at every call would: hence
-            # synchronous_commit, for this statement only. That somebody was refused is asked with it: a second question
-            # a call would cost as much again.
+            # synchronous_commit, for this statement only. Whether the upstream is closed is read with it: a second
+            # statement a call would cost as much again.
             row = connection.execute(
                 sa.text(
                     "with hurried as (select set_config('synchronous_commit', 'off', true))"
@@ -207,14 +173,14 @@ class PostgresBudget:
                 {"queue": queue, "upstream": upstream, "step": 1 / per_second, "longest": LONGEST_QUEUE / per_second},
             ).one()
         seconds: float = row[0]
-        told: list[str] | None = row[1]
-        if told is None:
+        refusal: list[str] | None = row[1]
+        if refusal is None:
             return seconds, None
-        cause, what, advice, until, credentials = told
+        cause, what, advice, until, credentials = refusal
         return seconds, Closed(cause, what, advice, datetime.fromisoformat(until), credentials)
 
     def _now(self, name: str) -> datetime:
-        with _translated(self._engine, f"request budget of `{name}`"), self._engine.connect() as connection:
+        with _translated(self._engine, f"rate limit of `{name}`"), self._engine.connect() as connection:
             now: datetime = connection.execute(sa.text("select clock_timestamp()")).scalar_one()
             return now
 

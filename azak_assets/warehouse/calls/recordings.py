@@ -1,13 +1,14 @@
-"""The raw answers of the upstreams, kept as files: written by the transport, read by a replay, removed by age.
+"""The raw answers of the upstreams as files: written while a run asks, read by playback, removed by age.
 
-Belongs here: the files. Does not belong here: what is kept and what is too secret to be (`sources.transport`), parsing.
+Belongs here: the files. Does not belong here: what is recorded and what is too secret to be (`sources.recording`),
+which recording answers a question (`playback`), parsing.
 
     AZAK_HOME/payloads/<world>/<KST day>/<first two digits>/<sha256 of the body>.gz     a body, once a day
     AZAK_HOME/payloads/<world>/<KST day>/<run>-<process>.jsonl                          who asked what, when, in order
 
 Files, not PostgreSQL: a live day is about 250 MB in 130,000 files (reckoned from the sandbox's answers a call and the
 calls of a day; minutes are half of it, searches a third; on a disk with blocks of 4 KB it takes 690 MB), which would
-outgrow all tables within weeks and travel with every dump; a replay into an empty database, or on another machine,
+outgrow all tables within weeks and travel with every dump; a re-run into an empty database, or on another machine,
 needs them beside the database, and a copy of the folder is enough; a day is removed by removing its folder. A body is
 written under another name and moved into place, and read back only if it has the hash that is its name, so a killed
 process, a full disk or a power cut leaves nothing that reads as good. A line of the index is one write; one that was
@@ -34,30 +35,15 @@ from datetime import date, datetime, timedelta
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 from azak_assets import krx
+from azak_assets.ports import Question, RecordedAnswer
 
 logger = logging.getLogger(__name__)
 
 LEVEL = 6
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-
-
-class Question(Protocol):
-    """What was asked; as `sources.protocols.Question` says."""
-
-    @property
-    def upstream(self) -> str: ...  # noqa: D102
-
-    @property
-    def path(self) -> str: ...  # noqa: D102
-
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
-
-    @property
-    def timeless(self) -> str: ...  # noqa: D102
 
 
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -76,7 +62,7 @@ class Kept:
 
 @dataclass(slots=True)
 class KeptRun:
-    """A run and the answers it was given. `about` is what its writer was told of it, enough to run it again."""
+    """A run and the answers it received. `about` describes it well enough to run it again."""
 
     run_id: str
     began_at: datetime
@@ -100,12 +86,12 @@ def worlds(home: Path) -> list[str]:
 
 
 class PayloadWriter:
-    """Keeps the answers of one run in one process, safe to share between threads.
+    """Records the answers of one run in one process, safe to share between threads; a `ports.Recorder`.
 
     Args:
         folder: of the world (`folder_of`).
         run_id: the run that asks.
-        about: what a replay has to know of it, JSON-able: stands in the first line of each of its index files.
+        about: what a re-run has to know of it, JSON-able: stands in the first line of each of its index files.
         keep_days: today and so many days before it less one are kept; 0 keeps none, and removes what there is.
         now: aware; its KST date names the day.
     """
@@ -130,24 +116,24 @@ class PayloadWriter:
         self._lock = Lock()
         self._has_given_up = keep_days == 0
 
-    def keep(self, question: Question, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep one answer; the body first, so that a line of the index never points at nothing."""
+    def keep(self, question: Question, answer: RecordedAnswer) -> None:
+        """Record one answer; the body first, so that a line of the index never points at nothing."""
         if self._has_given_up:
             return
         try:
             now = self._now().astimezone(krx.KST)
-            digest = hashlib.sha256(body).hexdigest()
-            self._keep_body(body, _body_path(self._folder / now.date().isoformat(), digest))
+            digest = hashlib.sha256(answer.body).hexdigest()
+            self._keep_body(answer.body, _body_path(self._folder / now.date().isoformat(), digest))
             line = {
                 "at": now.isoformat(),
                 "upstream": question.upstream,
                 "path": question.path,
                 "asked_with": dict(question.headers),
                 **({"timeless": question.timeless} if question.timeless else {}),
-                "status": status,
-                "headers": dict(headers),
+                "status": answer.status,
+                "headers": dict(answer.headers),
                 "sha256": digest,
-                "bytes": len(body),
+                "bytes": len(answer.body),
             }
             self._write_line(now.date(), line)
         except OSError as error:
@@ -222,7 +208,7 @@ def remove_old(folder: Path, keep_days: int, today: date) -> None:
 def runs(folder: Path, first: date, last: date) -> list[KeptRun]:
     """The runs that were answered on the KST days from `first` to `last`, in the order in which they began.
 
-    Bodies are not read here. A line that was cut short is passed over: what it told of is not kept.
+    Bodies are not read here. A line that was cut short is passed over: its answer counts as not recorded.
     """
     found: dict[str, KeptRun] = {}
     for day in days(folder):

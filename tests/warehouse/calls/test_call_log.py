@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.warehouse.calls import call_log
-from azak_assets.warehouse.calls.call_log import SourceHealth, SourceLedger
-from azak_assets.warehouse.calls.rate_limit import PostgresBudget
+from azak_assets.warehouse.calls.call_log import PostgresCallLog, SourceHealth
+from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter
 from azak_assets.warehouse.postgres import database as databases
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -28,8 +28,8 @@ BLOCKED: dict[str, Any] = {
 
 
 @pytest.fixture
-def ledger(engine: sa.Engine) -> SourceLedger:
-    return SourceLedger(engine, PostgresBudget(engine))
+def log(engine: sa.Engine) -> PostgresCallLog:
+    return PostgresCallLog(engine)
 
 
 def row(engine: sa.Engine, upstream: str = "kis") -> SourceHealth:
@@ -37,11 +37,11 @@ def row(engine: sa.Engine, upstream: str = "kis") -> SourceHealth:
     return found
 
 
-def test_a_failure_is_readable_at_once_and_says_since_when(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.succeeded("kis", per_day=None)
-    assert ledger.failed("kis", **DOWN) == 2
+def test_a_failure_is_readable_at_once_and_says_since_when(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.succeeded("kis", per_day=None)
+    assert log.failed("kis", **DOWN) == 2
     first = row(engine)
-    ledger.failed("kis", **{**DOWN, "what": "still refused"})
+    log.failed("kis", **{**DOWN, "what": "still refused"})
     then = row(engine)
     assert (first.streak, then.streak) == (1, 2)
     assert then.failing_since == first.failing_since == first.last_failure_at
@@ -53,85 +53,85 @@ def test_a_failure_is_readable_at_once_and_says_since_when(ledger: SourceLedger,
     )  # fmt: skip
 
 
-def test_the_first_success_after_a_failure_is_readable_at_once(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.failed("kis", **DOWN)
-    ledger.succeeded("kis", per_day=None)
+def test_the_first_success_after_a_failure_is_readable_at_once(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.failed("kis", **DOWN)
+    log.succeeded("kis", per_day=None)
     recovered = row(engine)
     assert (recovered.streak, recovered.failing_since) == (0, None)
     assert recovered.cause == "Unavailable", "what went wrong last stays readable"
 
 
-def test_successes_cost_a_statement_in_five_seconds_and_none_is_lost(ledger: SourceLedger, engine: sa.Engine) -> None:
+def test_successes_cost_a_statement_in_five_seconds_and_none_is_lost(log: PostgresCallLog, engine: sa.Engine) -> None:
     statements = []
     sa.event.listen(engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
     for _ in range(500):
-        ledger.succeeded("kis", per_day=None)
+        log.succeeded("kis", per_day=None)
     written = [statement for statement in statements if "source_health" in statement]
-    ledger.close()
+    log.close()
     assert len(written) == 1
     assert row(engine).calls_today == 500
 
 
-def test_a_quota_is_known_where_there_is_one(ledger: SourceLedger) -> None:
+def test_a_quota_is_known_where_there_is_one(log: PostgresCallLog) -> None:
     for _ in range(3):
-        ledger.succeeded("naver", per_day=25_000)
-    ledger.succeeded("kis", per_day=None)
-    assert ledger.usage() == {"naver": (3, 3, 25_000), "kis": (1, 1, None)}
+        log.succeeded("naver", per_day=25_000)
+    log.succeeded("kis", per_day=None)
+    assert log.usage() == {"naver": (3, 3, 25_000), "kis": (1, 1, None)}
 
 
-def test_calls_of_yesterday_do_not_count_today(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.succeeded("kis", per_day=None)
+def test_calls_of_yesterday_do_not_count_today(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.succeeded("kis", per_day=None)
     with engine.begin() as connection:
         connection.execute(sa.text("update ops.source_health set calls_day = calls_day - 1, calls_today = 900"))
     assert row(engine).calls_today == 0
-    assert ledger.failed("kis", **DOWN) == 1
+    assert log.failed("kis", **DOWN) == 1
 
 
-def test_a_success_that_is_told_late_does_not_hide_a_newer_failure(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.succeeded("kis", per_day=None)  # written at once
-    ledger.succeeded("kis", per_day=None)  # in memory
+def test_a_success_that_is_told_late_does_not_hide_a_newer_failure(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.succeeded("kis", per_day=None)  # written at once
+    log.succeeded("kis", per_day=None)  # in memory
     time.sleep(0.02)
-    SourceLedger(engine, PostgresBudget(engine)).failed("kis", **DOWN)
-    ledger.close()
+    PostgresCallLog(engine).failed("kis", **DOWN)
+    log.close()
     assert (row(engine).streak, row(engine).calls_today) == (1, 3)
 
 
-def test_what_an_upstream_says_may_hold_anything(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.failed("kis", **{**DOWN, "what": "half \ud800 a character, and \x00"})
+def test_what_an_upstream_says_may_hold_anything(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.failed("kis", **{**DOWN, "what": "half \ud800 a character, and \x00"})
     assert row(engine).what == "half ? a character, and \ufffd"
 
 
-def test_an_upstream_that_refused_us_is_closed_for_every_process(database: str, ledger: SourceLedger) -> None:
-    ledger.failed("mk", **BLOCKED)
+def test_an_upstream_that_refused_us_is_closed_for_every_process(database: str, log: PostgresCallLog) -> None:
+    log.failed("mk", **BLOCKED)
     other = databases.create_engine(database)
-    closed = PostgresBudget(other).acquire("mk", 1)
+    closed = PostgresRateLimiter(other).acquire("mk", 1)
     assert closed is not None
     assert (closed.cause, closed.what, closed.credentials) == ("Blocked", "HTTP 403: no", "mine")
     left = closed.until - datetime.now(krx.KST)
     assert timedelta(hours=5, minutes=59) < left <= timedelta(hours=6)
-    assert PostgresBudget(other).acquire("hankyung", 1) is None
+    assert PostgresRateLimiter(other).acquire("hankyung", 1) is None
     other.dispose()
 
 
-def test_nobody_queues_for_a_closed_upstream(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.failed("mk", **BLOCKED)
+def test_nobody_queues_for_a_closed_upstream(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.failed("mk", **BLOCKED)
     began = time.monotonic()
     for _ in range(20):
-        assert ledger.acquire("mk", 1) is not None
+        assert PostgresRateLimiter(engine).acquire("mk", 1) is not None
     assert time.monotonic() - began < 5
 
 
-def test_it_opens_again_when_the_time_is_over(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.failed("mk", **{**BLOCKED, "close_for": timedelta(milliseconds=50)})
+def test_it_opens_again_when_the_time_is_over(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.failed("mk", **{**BLOCKED, "close_for": timedelta(milliseconds=50)})
     time.sleep(0.1)
-    assert ledger.acquire("mk", 1000) is None
+    assert PostgresRateLimiter(engine).acquire("mk", 1000) is None
     assert not row(engine, "mk").is_closed
 
 
-def test_a_lesser_failure_leaves_it_closed(ledger: SourceLedger, engine: sa.Engine) -> None:
-    ledger.failed("mk", **BLOCKED)
-    ledger.failed("mk", **DOWN)
-    closed = ledger.acquire("mk", 1000)
+def test_a_lesser_failure_leaves_it_closed(log: PostgresCallLog, engine: sa.Engine) -> None:
+    log.failed("mk", **BLOCKED)
+    log.failed("mk", **DOWN)
+    closed = PostgresRateLimiter(engine).acquire("mk", 1000)
     assert closed is not None
     assert closed.what == "HTTP 403: no"
     assert row(engine, "mk").cause == "Unavailable"
@@ -139,21 +139,21 @@ def test_a_lesser_failure_leaves_it_closed(ledger: SourceLedger, engine: sa.Engi
 
 def test_a_lost_database_costs_the_books_and_not_the_answer() -> None:
     engine = databases.create_engine("postgresql://someone:hidden@127.0.0.1:1/azak")
-    ledger = SourceLedger(engine, PostgresBudget(engine))
-    ledger.succeeded("kis", per_day=None)
-    assert ledger.failed("kis", **DOWN) is None
+    log = PostgresCallLog(engine)
+    log.succeeded("kis", per_day=None)
+    assert log.failed("kis", **DOWN) is None
     engine.dispose()
 
 
 def _call_in_process(url: str, calls: int, done: "Queue[int]") -> None:
     engine = databases.create_engine(url)
-    ledger = SourceLedger(engine, PostgresBudget(engine))
+    log = PostgresCallLog(engine)
     for number in range(calls):
         if number % 10 == 9:
-            ledger.failed("kis", **DOWN)
+            log.failed("kis", **DOWN)
         else:
-            ledger.succeeded("kis", per_day=None)
-    ledger.close()
+            log.succeeded("kis", per_day=None)
+    log.close()
     engine.dispose()
     done.put(calls)
 
@@ -187,7 +187,7 @@ def heard(engine: sa.Engine):
         with engine.begin() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
-            driver.execute(call_log.HEARD, values)
+            driver.execute(call_log.FEED_LOADED, values)
 
     return load
 

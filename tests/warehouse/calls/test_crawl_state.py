@@ -23,12 +23,12 @@ def test_a_feeds_validators_are_kept_and_replaced_as_a_whole(engine: sa.Engine) 
 
 
 def test_a_hosts_rules_are_kept_and_replaced(engine: sa.Engine) -> None:
-    store = PostgresHosts(engine, HostRules)
+    store = PostgresHosts(engine)
     assert store.read("www.mk.co.kr") is None
     at = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
     rules = HostRules("User-agent: *\nDisallow: /x", None, at)
     store.keep("www.mk.co.kr", rules)
-    assert PostgresHosts(engine, HostRules).read("www.mk.co.kr") == rules
+    assert PostgresHosts(engine).read("www.mk.co.kr") == rules
     refused = HostRules("", "HTTP 403: no\x00thing", at)
     store.keep("www.mk.co.kr", refused)
     assert store.read("www.mk.co.kr") == HostRules("", "HTTP 403: no\ufffdthing", at)

@@ -1,39 +1,34 @@
-"""Which kept answer a replayed question gets, and what time it is then."""
+"""Which recorded answer a question of a re-run gets, and what time it is then."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from azak_assets import krx
-from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
+from azak_assets.ports import Question, RecordedAnswer
+from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings
 from azak_assets.warehouse.calls.recordings import KeptRun, PayloadWriter, runs
 
 TEN = datetime(2026, 11, 20, 10, tzinfo=krx.KST)
 
 
-@dataclass(frozen=True)
-class Asked:
-    upstream: str = "kis"
-    path: str = "/quote?code=005930"
-    headers: tuple[tuple[str, str], ...] = ()
-    timeless: str = ""
+QUOTE = Question("kis", "/quote?code=005930")
 
 
-def minutes_until(hour: str) -> Asked:
-    return Asked(path=f"/minutes?code=005930&hour={hour}", timeless="/minutes?code=005930")
+def minutes_until(hour: str) -> Question:
+    return Question("kis", f"/minutes?code=005930&hour={hour}", timeless="/minutes?code=005930")
 
 
-def kept(folder: Path, *told: tuple[str, int, Asked, bytes], name: str = "a-run") -> KeptRun:
+def kept(folder: Path, *told: tuple[str, int, Question, bytes], name: str = "a-run") -> KeptRun:
     """A run that began at ten, with (clock, status, question, body) of each answer."""
     clock = [TEN]
     writer = PayloadWriter(folder, run_id=name, about={}, keep_days=30, now=lambda: clock[0])
     for at, status, asked, body in told:
         clock[0] = datetime.fromisoformat(f"2026-11-20 {at}").replace(tzinfo=krx.KST)
-        writer.keep(asked, status, {}, body)
+        writer.keep(asked, RecordedAnswer(status, {}, body))
     writer.close()
     return next(run for run in runs(folder, TEN.date(), TEN.date()) if run.run_id == name)
 
@@ -42,20 +37,20 @@ class Replayed:
     """The answers of a collector, and the clock they move."""
 
     def __init__(self, run: KeptRun, others: Sequence[KeptRun] = (), *, asks_again: bool = True) -> None:
-        self.clock = ReplayClock(run.began_at)
-        self.answers = StoredAnswers(run, others, self.clock, asks_again=asks_again)
+        self.clock = PlaybackClock(run.began_at)
+        self.answers = RunRecordings(run, others, self.clock, asks_again=asks_again)
 
-    def ask(self, asked: Asked = Asked()) -> str | None:
-        stored = self.answers.stored(asked)
+    def ask(self, asked: Question = QUOTE) -> str | None:
+        stored = self.answers.find(asked)
         return stored and stored.body.decode()
 
     @property
     def now(self) -> str:
-        return f"{self.clock():%H:%M:%S}"
+        return f"{self.clock.now():%H:%M:%S}"
 
 
 def test_a_question_asked_again_and_again_is_answered_in_turn_each_at_its_time(tmp_path: Path) -> None:
-    run = kept(tmp_path, *((f"10:{5 * n:02}:01", 200, Asked(), f"mark {n}".encode()) for n in range(4)))
+    run = kept(tmp_path, *((f"10:{5 * n:02}:01", 200, QUOTE, f"mark {n}".encode()) for n in range(4)))
     replayed = Replayed(run)
     heard = []
     for _ in range(4):
@@ -67,7 +62,7 @@ def test_a_question_asked_again_and_again_is_answered_in_turn_each_at_its_time(t
 
 
 def test_a_mark_without_an_answer_is_missing_and_the_next_one_stays_the_next_ones(tmp_path: Path) -> None:
-    run = kept(tmp_path, ("10:00:01", 200, Asked(), b"first"), ("10:10:01", 200, Asked(), b"third"))
+    run = kept(tmp_path, ("10:00:01", 200, QUOTE, b"first"), ("10:10:01", 200, QUOTE, b"third"))
     replayed = Replayed(run)
     assert replayed.ask() == "first"
     replayed.clock.sleep(299)
@@ -78,7 +73,7 @@ def test_a_mark_without_an_answer_is_missing_and_the_next_one_stays_the_next_one
 
 
 def test_an_answer_of_a_round_that_is_not_made_again_is_passed_over(tmp_path: Path) -> None:
-    run = kept(tmp_path, ("10:00:01", 200, Asked(), b"first"), ("10:05:01", 200, Asked(), b"second"))
+    run = kept(tmp_path, ("10:00:01", 200, QUOTE, b"first"), ("10:05:01", 200, QUOTE, b"second"))
     replayed = Replayed(run)
     replayed.clock.sleep(300)
     assert replayed.ask() == "second"
@@ -86,7 +81,7 @@ def test_an_answer_of_a_round_that_is_not_made_again_is_passed_over(tmp_path: Pa
 
 def test_of_attempts_that_failed_and_one_that_did_not_the_last_counts(tmp_path: Path) -> None:
     told = [("10:00:01", 500), ("10:00:03", 500), ("10:00:09", 200), ("10:05:01", 500)]
-    replayed = Replayed(kept(tmp_path, *((at, status, Asked(), str(status).encode()) for at, status in told)))
+    replayed = Replayed(kept(tmp_path, *((at, status, QUOTE, str(status).encode()) for at, status in told)))
     assert (replayed.ask(), replayed.now) == ("200", "10:00:09")
     replayed.clock.sleep(291)
     assert replayed.ask() == "500", "nobody asked again within the round"
@@ -112,24 +107,24 @@ def test_the_same_hour_gets_its_own_page(tmp_path: Path) -> None:
 
 
 def test_another_runs_answer_does_not_move_the_clock_and_is_none_of_a_collector(tmp_path: Path) -> None:
-    empty = kept(tmp_path, ("10:00:00", 200, Asked(path="/else"), b"else"))
-    other = kept(tmp_path, ("10:20:00", 200, Asked(), b"theirs"), name="other")
+    empty = kept(tmp_path, ("10:00:00", 200, Question("kis", "/else"), b"else"))
+    other = kept(tmp_path, ("10:20:00", 200, QUOTE, b"theirs"), name="other")
     replayed = Replayed(empty, [empty, other], asks_again=False)
     assert (replayed.ask(), replayed.now) == ("theirs", "10:00:00")
     assert Replayed(empty, [empty, other]).ask() is None
 
 
 def test_each_thread_reads_the_instant_of_its_own_answer_and_the_first_the_newest() -> None:
-    clock = ReplayClock(TEN)
+    clock = PlaybackClock(TEN)
 
     def hear(seconds: int) -> datetime:
-        clock.heard(TEN + timedelta(seconds=seconds))
-        return clock()
+        clock.advance_to(TEN + timedelta(seconds=seconds))
+        return clock.now()
 
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as another:
         assert one.submit(hear, 9).result() == TEN + timedelta(seconds=9)
         assert another.submit(hear, 3).result() == TEN + timedelta(seconds=3)
-        assert one.submit(clock).result() == TEN + timedelta(seconds=9)
-    assert clock() == TEN + timedelta(seconds=9)
+        assert one.submit(clock.now).result() == TEN + timedelta(seconds=9)
+    assert clock.now() == TEN + timedelta(seconds=9)
     clock.sleep(1)
-    assert clock() == TEN + timedelta(seconds=10)
+    assert clock.now() == TEN + timedelta(seconds=10)

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from pauses import undisturbed
 
 from azak_assets.krx import KST
+from azak_assets.ports import Token
 from azak_assets.warehouse.calls.rate_limit import (
     BACKFILL_SHARE,
-    KeptToken,
     LimitsError,
-    PostgresBudget,
+    PostgresRateLimiter,
     PostgresTokenStore,
     session_is_open,
 )
@@ -32,11 +32,11 @@ class Upstream:
         self._lifetime = lifetime
         self._same_text = same_text
 
-    def __call__(self) -> KeptToken:
+    def __call__(self) -> Token:
         self.issued += 1
         time.sleep(0.05)
         text = "token-same" if self._same_text else f"token-{self.issued}"
-        return KeptToken(text, datetime.now(UTC) + self._lifetime)
+        return Token(text, datetime.now(UTC) + self._lifetime)
 
 
 def test_a_token_is_issued_once_and_then_kept_for_every_store(engine: sa.Engine) -> None:
@@ -80,7 +80,7 @@ def test_a_discard_that_comes_late_gets_the_replacement(engine: sa.Engine) -> No
     store, upstream = PostgresTokenStore(engine), Upstream()
     refused = store.get_or_issue("kis", upstream).access_token
     replacement = store.get_or_issue("kis", upstream, discard=refused)
-    assert store.get_or_issue("kis", upstream, discard=refused) == KeptToken(
+    assert store.get_or_issue("kis", upstream, discard=refused) == Token(
         replacement.access_token, replacement.expires_at
     )
     assert upstream.issued == 2
@@ -89,7 +89,7 @@ def test_a_discard_that_comes_late_gets_the_replacement(engine: sa.Engine) -> No
 def test_an_issue_that_fails_passes_through_and_stores_nothing(engine: sa.Engine) -> None:
     store = PostgresTokenStore(engine)
 
-    def refuse() -> KeptToken:
+    def refuse() -> Token:
         raise PermissionError("the upstream said no")
 
     with pytest.raises(PermissionError, match="said no"):
@@ -102,13 +102,13 @@ def test_an_issue_that_fails_passes_through_and_stores_nothing(engine: sa.Engine
 def test_an_issuer_that_needs_the_budget_is_not_starved_by_those_who_wait_for_it(database: str) -> None:
     """The pool has five connections and ten more in need; twenty waiters must leave some for the issuer's request."""
     engine = databases.create_engine(database)
-    store, budget = PostgresTokenStore(engine), PostgresBudget(engine)
+    store, limiter = PostgresTokenStore(engine), PostgresRateLimiter(engine)
     issued = []
 
-    def issue() -> KeptToken:
-        budget.acquire("kis", 100)
+    def issue() -> Token:
+        limiter.acquire("kis", 100)
         issued.append(1)
-        return KeptToken("token", datetime.now(UTC) + timedelta(hours=24))
+        return Token("token", datetime.now(UTC) + timedelta(hours=24))
 
     started = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
@@ -129,11 +129,11 @@ def _issue_in_process(url: str, calls: "Queue[int]") -> None:
 
 def _acquire_in_process(url: str, rate: float, calls: int, begin: float, starts: "Queue[list[float]]") -> None:
     engine = databases.create_engine(url)
-    budget = PostgresBudget(engine)
+    limiter = PostgresRateLimiter(engine)
     found: list[float] = []
 
     def call(_: int) -> None:
-        budget.acquire("kis", rate)
+        limiter.acquire("kis", rate)
         found.append(time.time())
 
     time.sleep(max(0.0, begin - time.time()))
@@ -181,30 +181,30 @@ def test_two_processes_of_eight_threads_spend_the_whole_budget_and_never_more(da
 
 @pytest.mark.timing
 def test_an_idle_budget_saves_nothing_up(engine: sa.Engine) -> None:
-    budget = PostgresBudget(engine)
-    budget.acquire("naver", 20)
+    limiter = PostgresRateLimiter(engine)
+    limiter.acquire("naver", 20)
     time.sleep(0.5)
     started = time.monotonic()
     for _ in range(5):
-        budget.acquire("naver", 20)
+        limiter.acquire("naver", 20)
     assert time.monotonic() - started >= 0.19
 
 
 @pytest.mark.timing
 def test_a_backfill_leaves_most_of_the_budget_to_live_work_while_a_session_is_open(engine: sa.Engine) -> None:
-    def calls_in_a_second(budget: PostgresBudget) -> int:
+    def calls_in_a_second(limiter: PostgresRateLimiter) -> int:
         calls, started = 0, time.monotonic()
         while time.monotonic() - started < 1:
-            budget.acquire("kis", 50)
+            limiter.acquire("kis", 50)
             calls += 1
         return calls
 
     def share(*, in_session: bool) -> float:
-        return calls_in_a_second(PostgresBudget(engine, live=False, in_session=lambda _: in_session)) / 50
+        return calls_in_a_second(PostgresRateLimiter(engine, live=False, in_session=lambda _: in_session)) / 50
 
     assert share(in_session=True) <= BACKFILL_SHARE + 0.05
     assert share(in_session=False) >= BACKFILL_SHARE + 0.2
-    assert calls_in_a_second(PostgresBudget(engine, in_session=lambda _: True)) >= 50 * (BACKFILL_SHARE + 0.2)
+    assert calls_in_a_second(PostgresRateLimiter(engine, in_session=lambda _: True)) >= 50 * (BACKFILL_SHARE + 0.2)
 
 
 @pytest.mark.parametrize(
@@ -229,20 +229,20 @@ def test_a_slot_far_in_the_future_is_a_clock_that_was_set_back(engine: sa.Engine
             sa.text("insert into ops.rate_budgets (name, next_at) values ('kis', clock_timestamp() + interval '1 day')")
         )
     started = time.monotonic()
-    PostgresBudget(engine).acquire("kis", 1000)
+    PostgresRateLimiter(engine).acquire("kis", 1000)
     assert time.monotonic() - started < 5
 
 
 def test_lost_connections_are_replaced(engine: sa.Engine) -> None:
-    store, budget = PostgresTokenStore(engine), PostgresBudget(engine)
+    store, limiter = PostgresTokenStore(engine), PostgresRateLimiter(engine)
     store.get_or_issue("kis", Upstream())
-    budget.acquire("kis", 100)
+    limiter.acquire("kis", 100)
     with databases.connect(engine.url.render_as_string(hide_password=False)) as other:
         other.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
             " and pid <> pg_backend_pid() and backend_type = 'client backend'"
         )
-    budget.acquire("kis", 100)
+    limiter.acquire("kis", 100)
     assert store.get_or_issue("kis", Upstream()).access_token == "token-1"
 
 
@@ -255,7 +255,7 @@ def unreachable() -> Iterator[sa.Engine]:
 
 def test_a_database_that_is_gone_is_one_clear_error(unreachable: sa.Engine) -> None:
     for use in (
-        lambda: PostgresBudget(unreachable).acquire("kis", 15),
+        lambda: PostgresRateLimiter(unreachable).acquire("kis", 15),
         lambda: PostgresTokenStore(unreachable).get_or_issue("kis", Upstream()),
     ):
         with pytest.raises(

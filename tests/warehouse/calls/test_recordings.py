@@ -10,30 +10,31 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from azak_assets import krx
+from azak_assets.ports import Question, RecordedAnswer
 from azak_assets.warehouse.calls import recordings
-from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
+from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings
 from azak_assets.warehouse.calls.recordings import KeptRun, PayloadWriter, folder_of, read_body, runs, worlds
 
 TODAY = date(2026, 11, 26)
 
 
-@dataclass(frozen=True)
-class Asked:
-    upstream: str = "kis"
-    path: str = "/quotes?code=005930"
-    headers: tuple[tuple[str, str], ...] = (("tr_id", "FHKST03010100"),)
-    timeless: str = ""
+QUESTION = Question("kis", "/quotes?code=005930", (("tr_id", "FHKST03010100"),))
 
 
-def answers(run: KeptRun, others: Sequence[KeptRun] = ()) -> StoredAnswers:
-    return StoredAnswers(run, others, ReplayClock(run.began_at))
+def asked(**changes: Any) -> Question:
+    return replace(QUESTION, **changes)
+
+
+def answers(run: KeptRun, others: Sequence[KeptRun] = ()) -> RunRecordings:
+    return RunRecordings(run, others, PlaybackClock(run.began_at))
 
 
 def writer(folder: Path, run_id: str = "a-run", *, day: date = TODAY, hour: int = 10, keep_days: int = 30):
@@ -42,9 +43,9 @@ def writer(folder: Path, run_id: str = "a-run", *, day: date = TODAY, hour: int 
     return PayloadWriter(folder, run_id=run_id, about=about, keep_days=keep_days, now=lambda: at)
 
 
-def keep(folder: Path, body: bytes, asked: Asked = Asked(), run_id: str = "a-run", **when) -> None:
+def keep(folder: Path, body: bytes, question: Question = QUESTION, run_id: str = "a-run", **when) -> None:
     one = writer(folder, run_id, **when)
-    one.keep(asked, 200, {"content-type": "application/json"}, body)
+    one.keep(question, RecordedAnswer(200, {"content-type": "application/json"}, body))
     one.close()
 
 
@@ -52,19 +53,19 @@ def test_an_answer_is_found_again_by_its_question(tmp_path: Path) -> None:
     keep(tmp_path, "삼성전자".encode())
     (run,) = runs(tmp_path, TODAY, TODAY)
     assert (run.run_id, run.about["job"]) == ("a-run", "news")
-    stored = answers(run).stored(Asked())
+    stored = answers(run).find(QUESTION)
     assert stored is not None
     assert (stored.status, stored.body) == (200, "삼성전자".encode())
     assert stored.headers == {"content-type": "application/json"}
-    for other in (Asked(path="/quotes?code=000660"), Asked(upstream="mk"), Asked(headers=())):
+    for other in (asked(path="/quotes?code=000660"), asked(upstream="mk"), asked(headers=())):
         of_nothing = answers(run)
-        assert of_nothing.stored(other) is None
+        assert of_nothing.find(other) is None
         assert list(of_nothing.missing) == [(other.upstream, other.path, other.headers)]
 
 
 def test_the_same_body_is_kept_once_a_day(tmp_path: Path) -> None:
     for number in range(5):
-        keep(tmp_path, b"the same" * 1000, Asked(path=f"/{number}"), run_id=f"run {number}")
+        keep(tmp_path, b"the same" * 1000, asked(path=f"/{number}"), run_id=f"run {number}")
     bodies = list(tmp_path.rglob("*.gz"))
     assert len(bodies) == 1
     assert gzip.decompress(bodies[0].read_bytes()) == b"the same" * 1000
@@ -74,20 +75,20 @@ def test_the_same_body_is_kept_once_a_day(tmp_path: Path) -> None:
 def test_a_run_s_own_answer_comes_before_a_newer_one_of_another(tmp_path: Path) -> None:
     keep(tmp_path, b"at ten", run_id="first", hour=10)
     keep(tmp_path, b"at eleven", run_id="second", hour=11)
-    keep(tmp_path, b"only there", Asked(path="/else"), run_id="third", hour=12)
+    keep(tmp_path, b"only there", asked(path="/else"), run_id="third", hour=12)
     first, *_ = found = runs(tmp_path, TODAY, TODAY)
-    told = [answers(run, found).stored(Asked()) for run in found]
+    told = [answers(run, found).find(QUESTION) for run in found]
     assert [stored and stored.body for stored in told] == [b"at ten", b"at eleven", b"at eleven"]
-    assert answers(first, found).stored(Asked(path="/else")) is not None
+    assert answers(first, found).find(asked(path="/else")) is not None
 
 
 def test_of_two_answers_to_one_question_in_a_run_the_last_counts(tmp_path: Path) -> None:
     one = writer(tmp_path)
-    one.keep(Asked(), 500, {}, b"broken")
-    one.keep(Asked(), 200, {}, b"fine")
+    one.keep(QUESTION, RecordedAnswer(500, {}, b"broken"))
+    one.keep(QUESTION, RecordedAnswer(200, {}, b"fine"))
     one.close()
     (run,) = runs(tmp_path, TODAY, TODAY)
-    stored = answers(run).stored(Asked())
+    stored = answers(run).find(QUESTION)
     assert stored is not None
     assert (stored.status, stored.body) == (200, b"fine")
 
@@ -107,7 +108,7 @@ def test_a_body_that_is_not_what_its_name_says_is_not_kept(tmp_path: Path, damag
     (body,) = tmp_path.rglob("*.gz")
     body.write_bytes(damage(body.read_bytes()))
     (run,) = runs(tmp_path, TODAY, TODAY)
-    assert answers(run).stored(Asked()) is None
+    assert answers(run).find(QUESTION) is None
 
 
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -138,9 +139,9 @@ def test_with_no_days_nothing_is_kept_and_what_there_was_goes(tmp_path: Path) ->
 def test_a_run_over_midnight_is_one_run(tmp_path: Path) -> None:
     clock = [datetime(2026, 11, 25, 23, 59, tzinfo=krx.KST)]
     one = PayloadWriter(tmp_path, run_id="late", about={}, keep_days=30, now=lambda: clock[0])
-    one.keep(Asked(path="/1"), 200, {}, b"1")
+    one.keep(asked(path="/1"), RecordedAnswer(200, {}, b"1"))
     clock[0] += timedelta(minutes=2)
-    one.keep(Asked(path="/2"), 200, {}, b"2")
+    one.keep(asked(path="/2"), RecordedAnswer(200, {}, b"2"))
     one.close()
     (run,) = runs(tmp_path, TODAY - timedelta(days=1), TODAY)
     assert len(run.answers) == 2
@@ -157,7 +158,7 @@ def test_a_full_disk_is_one_warning_and_no_failure(tmp_path: Path, caplog: pytes
     (day / one._name).symlink_to("/dev/full")
     with caplog.at_level(logging.WARNING):
         for number in range(3):
-            one.keep(Asked(), 200, {}, b"%d" % number)
+            one.keep(QUESTION, RecordedAnswer(200, {}, b"%d" % number))
     one.close()
     (day / one._name).unlink()  # read, it never ends
     (warning,) = caplog.records
@@ -170,8 +171,8 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path: Path, caplog: pyt
     (tmp_path / "file").touch()
     one = writer(tmp_path / "file" / "below")
     with caplog.at_level(logging.WARNING):
-        one.keep(Asked(), 200, {}, b"x")
-        one.keep(Asked(), 200, {}, b"x")
+        one.keep(QUESTION, RecordedAnswer(200, {}, b"x"))
+        one.keep(QUESTION, RecordedAnswer(200, {}, b"x"))
     one.close()
     assert len(caplog.records) == 1
 
@@ -180,7 +181,7 @@ def test_threads_that_keep_the_same_body_leave_one_whole_file(tmp_path: Path) ->
     one = writer(tmp_path)
     body = os.urandom(200_000)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: one.keep(Asked(path=f"/{number % 4}"), 200, {}, body), range(64)))
+        list(pool.map(lambda number: one.keep(asked(path=f"/{number % 4}"), RecordedAnswer(200, {}, body)), range(64)))
     one.close()
     (run,) = runs(tmp_path, TODAY, TODAY)
     assert {read_body(kept) for kept in run.answers.values()} == {body}
@@ -190,13 +191,14 @@ def test_threads_that_keep_the_same_body_leave_one_whole_file(tmp_path: Path) ->
 WRITES_UNTIL_KILLED = """
 import os, sys, types
 from pathlib import Path
-from azak_assets.warehouse.calls.recordings import KeptRun, PayloadWriter
+from azak_assets.ports import Question, RecordedAnswer
+from azak_assets.warehouse.calls.recordings import PayloadWriter
 one = PayloadWriter(Path(sys.argv[1]), run_id=sys.argv[2], about={}, keep_days=30)
 print("writing", flush=True)
 number = 0
 while True:
-    asked = types.SimpleNamespace(upstream="kis", path=f"/{number}", headers=(), timeless='')
-    one.keep(asked, 200, {}, (f"{number} ".encode() + os.urandom(60_000)))
+    answer = RecordedAnswer(200, {}, f"{number} ".encode() + os.urandom(60_000))
+    one.keep(Question("kis", f"/{number}"), answer)
     number += 1
 """
 

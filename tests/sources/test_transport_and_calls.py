@@ -1,4 +1,4 @@
-"""What the transport tells its ledger: failures by name, refusals for all, answers without secrets."""
+"""What the transport logs and records: failures by name, refusals for all processes, answers without secrets."""
 
 import gzip
 import socket
@@ -13,14 +13,17 @@ from local_servers import APP_KEY, APP_SECRET, KisServer, LocalServer, MemoryTok
 from tenacity import wait_none
 
 from azak_assets import krx
+from azak_assets.ports import ATTEMPTS, Channel
+from azak_assets.runtime import Stores
 from azak_assets.sources import transport
+from azak_assets.sources.answer import Answer
 from azak_assets.sources.failures import Blocked, NotForThisAccount, NotKept, RateLimited, Unauthorized, Unavailable
 from azak_assets.sources.kis.client import KisClient
-from azak_assets.sources.transport import ATTEMPTS, Answer, Transport
+from azak_assets.sources.recording import played_back
+from azak_assets.sources.transport import Transport
 from azak_assets.warehouse.calls import call_log, recordings
-from azak_assets.warehouse.calls.call_log import SourceHealth, SourceLedger
-from azak_assets.warehouse.calls.playback import ReplayClock, StoredAnswers
-from azak_assets.warehouse.calls.rate_limit import PostgresBudget
+from azak_assets.warehouse.calls.call_log import SourceHealth
+from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings, Unlimited, Unlogged
 from azak_assets.warehouse.calls.recordings import PayloadWriter
 from azak_assets.warehouse.postgres import database as databases
 
@@ -36,24 +39,24 @@ def read(answer: Answer) -> str:
 
 @pytest.fixture
 def make(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Transport]]:
-    """Transports of one upstream, each with an engine and a ledger of its own, as processes have."""
+    """Transports of one upstream, each with an engine and a call log of its own, as processes have."""
     monkeypatch.setattr(transport, "_backoff", wait_none())
-    engines, made, ledgers = [], [], []
+    engines, made, opened = [], [], []
 
     def build(url: str, folder: Path | None = None, **changes: Any) -> Transport:
         engines.append(databases.create_engine(database))
-        kept = PayloadWriter(folder, run_id="a-run", about={}, keep_days=30) if folder else None
-        ledger = SourceLedger(engines[-1], PostgresBudget(engines[-1]), kept)
-        ledgers.append(ledger)
-        given: dict[str, Any] = {"budget": ledger, "per_second": FAST, "secrets": (SECRET,), **changes}
+        recorder = PayloadWriter(folder, run_id="a-run", about={}, keep_days=30) if folder else None
+        opened.append(Stores.in_postgres(engines[-1], recorder=recorder))
+        channel = opened[-1].channel
+        given: dict[str, Any] = {"channel": channel, "per_second": FAST, "secrets": (SECRET,), **changes}
         made.append(Transport("upstream", url, **given))
         return made[-1]
 
     yield build
     for one in made:
         one.close()
-    for ledger in ledgers:
-        ledger.close()
+    for stores in opened:
+        stores.close()
     for engine in engines:
         engine.dispose()
 
@@ -68,7 +71,7 @@ def closed_port() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_an_unplugged_upstream_stands_in_the_books_attempt_by_attempt(make, engine: sa.Engine) -> None:
+def test_an_unplugged_upstream_is_logged_attempt_by_attempt(make, engine: sa.Engine) -> None:
     with pytest.raises(Unavailable) as caught:
         make(closed_port()).ask(read, "/")
     told = row(engine)
@@ -162,7 +165,7 @@ def test_what_only_our_account_lacks_is_no_failure_of_the_upstream(make, serve, 
     assert (told.streak, told.last_failure_at, told.is_closed) == (0, None, False)
 
 
-def test_no_secret_reaches_the_books(make, serve, engine: sa.Engine) -> None:
+def test_no_secret_reaches_the_call_log(make, serve, engine: sa.Engine) -> None:
     server = serve(lambda request: Reply(f"no, {request.query['q']}, {request.headers['authorization']}".encode(), 403))
     with pytest.raises(Blocked):
         make(server.url).ask(read, "/", params={"q": SECRET}, headers={"authorization": "Bearer tick-tock-tick"})
@@ -224,14 +227,14 @@ def test_kis_tokens_and_keys_are_never_kept(kis: KisServer, engine: sa.Engine, t
             "stck_clpr": "78600", "acml_vol": "13502112", "acml_tr_pbmn": "1065133000000",
         }
     ]  # fmt: skip
-    ledger = SourceLedger(engine, PostgresBudget(engine), PayloadWriter(tmp_path, run_id="r", about={}, keep_days=30))
+    stores = Stores.in_postgres(engine, recorder=PayloadWriter(tmp_path, run_id="r", about={}, keep_days=30))
     client = KisClient(
         base_url=kis.server.url, master_base_url=kis.server.url, app_key=APP_KEY, app_secret=APP_SECRET,
-        tokens=MemoryTokens(), budget=ledger, per_second=FAST,
+        tokens=MemoryTokens(), channel=stores.channel, per_second=FAST,
     )  # fmt: skip
     assert len(client.daily_bars("005930", date(2022, 1, 3), date(2022, 1, 3)).records) == 1
     client.close()
-    ledger.close()
+    stores.close()
     kept = everything_under(tmp_path)
     assert b"78600" in kept
     assert b"tokenP" not in kept
@@ -242,24 +245,29 @@ def test_kis_tokens_and_keys_are_never_kept(kis: KisServer, engine: sa.Engine, t
 def test_a_replaced_token_is_no_failure_of_the_upstream(kis: KisServer, engine: sa.Engine) -> None:
     kis.per_second = 1000
     kis.faults.append(Reply(kis_error("EGW00123", "기간이 만료된 token 입니다."), 500))
-    ledger = SourceLedger(engine, PostgresBudget(engine))
+    stores = Stores.in_postgres(engine)
     client = KisClient(
         base_url=kis.server.url, master_base_url=kis.server.url, app_key=APP_KEY, app_secret=APP_SECRET,
-        tokens=MemoryTokens(), budget=ledger, per_second=FAST,
+        tokens=MemoryTokens(), channel=stores.channel, per_second=FAST,
     )  # fmt: skip
     with pytest.raises(Exception, match="no daily bar"):
         client.daily_bars("005930", date(2022, 1, 3), date(2022, 1, 3))
     client.close()
-    ledger.close()
+    stores.close()
     assert row(engine, "kis").last_failure_at is None
 
 
-def test_a_replay_asks_nobody_and_names_what_is_not_kept(make, serve, tmp_path: Path) -> None:
+def channel_to(run: recordings.KeptRun) -> Channel:
+    """The channel of a client that gets the recorded answers of a run."""
+    answers = RunRecordings(run, [], PlaybackClock(run.began_at))
+    return Channel(Unlimited(), Unlogged(), played_back(answers), attempts=1)
+
+
+def test_playback_makes_no_request_and_names_what_is_not_recorded(make, serve, tmp_path: Path) -> None:
     server: LocalServer = serve(lambda request: Reply(f"answer to {request.path}".encode()))
     make(server.url, tmp_path).ask(read, "/list", params={"page": "1", "token": SECRET})
     (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
-    answers = StoredAnswers(run, [], ReplayClock(run.began_at))
-    again = Transport("upstream", "http://nobody.invalid", budget=answers, per_second=1, secrets=("another",))
+    again = Transport("upstream", "http://nowhere.invalid", channel=channel_to(run), per_second=1, secrets=("another",))
     assert again.ask(read, "/list", params={"page": "1", "token": "another"}) == "answer to /list"
     with pytest.raises(NotKept, match=r"no answer to /list\?page=2 is kept"):
         again.ask(read, "/list", params={"page": "2"})
@@ -275,12 +283,59 @@ def test_a_kept_failure_fails_again_at_once(make, serve, tmp_path: Path) -> None
     slept: list[float] = []
     again = Transport(
         "upstream",
-        "http://nobody.invalid",
-        budget=StoredAnswers(run, [], ReplayClock(run.began_at)),
+        "http://nowhere.invalid",
+        channel=channel_to(run),
         per_second=1,
         sleep=slept.append,
     )
-    with pytest.raises(Unavailable, match="HTTP 503: down"):
+    with pytest.raises(Unavailable, match="HTTP 503: down") as caught:
         again.ask(read, "/")
     again.close()
     assert slept == []
+    assert caught.value.retry_after == 0.0, "the step need not wait either"
+
+
+def test_a_compressed_answer_is_read_and_recorded_as_text(make, serve, tmp_path: Path) -> None:
+    packed = gzip.compress("삼성전자".encode() * 1000)
+    server = serve(lambda request: Reply(packed, headers={"content-encoding": "gzip", "etag": '"1"'}))
+    assert make(server.url, tmp_path).ask(read, "/") == "삼성전자" * 1000
+    (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
+    (kept,) = run.answers.values()
+    assert (recordings.read_body(kept), kept.headers) == ("삼성전자".encode() * 1000, {"etag": '"1"'})
+
+
+def test_an_answer_that_broke_off_is_not_recorded(make, serve, tmp_path: Path) -> None:
+    server = serve(lambda request: Reply(b"half of it", headers={"content-length": "1000", "connection": "close"}))
+    with pytest.raises(Unavailable):
+        make(server.url, tmp_path).ask(read, "/")
+    assert everything_under(tmp_path) == b""
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_redirect_is_recorded_where_it_is_the_answer(make, serve, tmp_path: Path, *, follows: bool) -> None:
+    moved = Reply(b"moved", 302, {"location": "/there"})
+    server = serve(lambda request: Reply(b"arrived") if request.path == "/there" else moved)
+    client = make(server.url, tmp_path, follow_redirects=follows)
+    assert client.ask(lambda answer: (answer.status, answer.body), "/here") == (
+        (200, b"arrived") if follows else (302, b"moved")
+    )
+    (run,) = recordings.runs(tmp_path, date(2020, 1, 1), date(2100, 1, 1))
+    ((_, path, _),) = run.answers
+    assert path == "/here"
+    again = Transport(
+        "upstream", "http://nowhere.invalid", channel=channel_to(run), per_second=1, follow_redirects=follows
+    )
+    assert again.ask(lambda answer: answer.body, "/here") == (b"arrived" if follows else b"moved")
+    again.close()
+
+
+def test_the_environments_proxy_is_used_except_where_it_is_excluded(
+    make, serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(lambda request: Reply(b"from the proxy"))
+    server = serve(lambda request: Reply(b"from the upstream"))
+    monkeypatch.setenv("http_proxy", proxy.url.removeprefix("http://"))
+    monkeypatch.setenv("no_proxy", "")
+    assert make("http://upstream.invalid").ask(read, "/") == "from the proxy"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert make(server.url).ask(read, "/") == "from the upstream"
