@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.settings import REPOSITORY
 from azak_assets.warehouse.postgres import server
@@ -68,7 +68,7 @@ def main() -> None:
     ]
     recorded = Path(os.environ.get("AZAK_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "2022-01"
     if recorded.is_dir():
-        opened = processor_seconds(lambda: ReplayWorld(recorded))
+        opened = processor_seconds(lambda: RecordedWorld(recorded))
         rows.append(Row("a recorded month, processor seconds", opened, "s", WORLD_BAR_S))
     finish("opening", rows)
 

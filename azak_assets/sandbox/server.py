@@ -34,7 +34,7 @@ from azak_assets.sandbox.wire import (
     telegram,
 )
 from azak_assets.sandbox.wire.limits import Limits, PerDay, PerPeriod, PerSecond
-from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.sandbox.worlds.world import UpstreamData
 
@@ -47,7 +47,7 @@ def _wall_clock() -> datetime:
 
 def open_world(replay: Path | None, seed: int) -> UpstreamData:
     """The recorded world of a folder, or the seeded one. Raises ReplayError for a folder that cannot be served."""
-    return SeededWorld(seed) if replay is None else ReplayWorld(replay)
+    return SeededWorld(seed) if replay is None else RecordedWorld(replay)
 
 
 def create_app(

@@ -198,7 +198,7 @@ trading_sessions = _table(
 
 broker_calendar = _table(
     "raw.broker_calendar",
-    "Whether the market opens, as the broker's holiday service said, one row a calendar day: a witness, no authority",
+    "Whether the market opens, by the broker's holiday service, one row a calendar day: the committed calendar decides",
     [
         _col("day", DAY, "Calendar day, a KST date"),
         _col("is_open", BOOL, "Whether the broker expects the market to open"),
@@ -261,11 +261,21 @@ product_info = _table(
         _col("industry_code", TEXT, "Code of the standard industry", null=True),
         _col("industry", TEXT, "Name of the standard industry", null=True),
         _col("product_class", TEXT, "Class of the product where the ledger names no industry, else NULL", null=True),
-        _col("is_kospi200", BOOL, "Whether it is a member of KOSPI 200; NULL where not told", null=True),
-        _col("is_trading_halted", BOOL, "Whether trading was halted when asked; NULL where not told", null=True),
+        _col("is_kospi200", BOOL, "Whether it is a member of KOSPI 200; NULL where the broker does not say", null=True),
+        _col(
+            "is_trading_halted",
+            BOOL,
+            "Whether trading was halted when asked; NULL where the broker does not say",
+            null=True,
+        ),
         _col("is_administrative_issue", BOOL, "Whether the exchange has designated it administrative", null=True),
-        _col("is_nxt_tradable", BOOL, "Whether it trades on Nextrade; NULL where not told", null=True),
-        _col("is_nxt_halted", BOOL, "Whether Nextrade had halted it when asked; NULL where not told", null=True),
+        _col("is_nxt_tradable", BOOL, "Whether it trades on Nextrade; NULL where the broker does not say", null=True),
+        _col(
+            "is_nxt_halted",
+            BOOL,
+            "Whether Nextrade had halted it when asked; NULL where the broker does not say",
+            null=True,
+        ),
         _known_at("observed_at"),
     ],
     key=("stock_code",),
@@ -362,7 +372,8 @@ adjustment_factors = _table(
 
 krx_daily_bars = _table(
     "raw.krx_daily_bars",
-    "Daily bars as the exchange publishes them a day later, one row a stock and session: a witness of raw.daily_bars",
+    "Daily bars as the exchange publishes them a day later, one row a stock and session: "
+    "raw.daily_bars is reconciled with them",
     [
         _col("stock_code", TEXT, "Six-character short code"),
         _col("trade_date", DAY, "Session, a KST date"),
@@ -505,7 +516,7 @@ ANSWERED: Final = "the instant of the answer, observed_at for later versions"
 
 quote_snapshots = _table(
     "raw.quote_snapshots",
-    "Quotes asked for every five minutes of a session, one row a mark and stock; marks nobody asked at have no row",
+    "Quotes asked for every five minutes of a session, one row a mark and stock; a mark without a request has no row",
     [
         _col("snapshot_at", INSTANT, SNAPSHOT),
         _col("stock_code", TEXT, "Six-character short code"),
@@ -995,7 +1006,12 @@ source_health = sa.Table(
     _col("calls_day", DAY, "KST date whose calls are counted")(),
     _col("calls_today", INT, "Calls on that day, of all processes together, failed ones included")(),
     _col("calls_a_day", INT, "Calls a day that the upstream allows; NULL where it has no quota a day", null=True)(),
-    _col("closed_until", INSTANT, "Nobody asks before, because it refused us; in the past or NULL: open", null=True)(),
+    _col(
+        "closed_until",
+        INSTANT,
+        "No request is sent before, because the upstream refused us; in the past or NULL: open",
+        null=True,
+    )(),
     _col("closed_for", TEXT, "Hash of the address and credentials that were refused; others may ask", null=True)(),
     _col("closed_cause", TEXT, "Name of the failure that closed it", null=True)(),
     _col("closed_what", TEXT, "What the upstream said then, without secrets", null=True)(),

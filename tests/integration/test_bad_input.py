@@ -31,7 +31,7 @@ from azak_assets.defs.retrieval.checks import index_equals_embeddings
 from azak_assets.runtime import Retrieval, Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.wire import kis as sandbox_kis
-from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.world import Article, MinuteBar
 from azak_assets.settings import SANDBOX_PREFIXES, Settings
 from azak_assets.sources import transport
@@ -54,7 +54,7 @@ MINUTE_BARS = dg.AssetKey(["raw", "minute_bars"])
 EVERY_BAR = len(COMPANIES) * len(SESSIONS)
 
 
-class LiveLike(ReplayWorld):
+class LiveLike(RecordedWorld):
     """The recorded world with what live upstreams have besides: minutes of each session and a headline in each feed."""
 
     def headlines(self, press: str, now: datetime, limit: int) -> list[Article]:
@@ -218,8 +218,8 @@ def test_more_than_a_few_stocks_without_an_answer_are_a_warning_that_names_them(
 
 
 def test_a_stock_listed_after_the_sessions_is_no_failure(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bars(self: ReplayWorld, code: str, *rest: Any, **more: Any) -> list:
-        return [] if code == "990010" else ReplayWorld.daily_bars(self, code, *rest, **more)
+    def bars(self: RecordedWorld, code: str, *rest: Any, **more: Any) -> list:
+        return [] if code == "990010" else RecordedWorld.daily_bars(self, code, *rest, **more)
 
     monkeypatch.setattr(LiveLike, "daily_bars", bars)
     assert steps.make(market.daily_bars)[0]
@@ -238,8 +238,8 @@ def test_a_bar_of_a_closed_day_is_seen_by_the_calendars_witness(
     """The broker trades on a day that the committed calendar calls closed: its bars are refused, and not unheard."""
     closed = date(2022, 1, 8)
 
-    def bars(self: ReplayWorld, code: str, *rest: Any, **more: Any) -> list:
-        found = ReplayWorld.daily_bars(self, code, *rest, **more)
+    def bars(self: RecordedWorld, code: str, *rest: Any, **more: Any) -> list:
+        found = RecordedWorld.daily_bars(self, code, *rest, **more)
         monday = [bar for bar in found if bar.day == date(2022, 1, 10)]
         return sorted([*found, *(dataclasses.replace(bar, day=closed) for bar in monday)], key=lambda bar: bar.day)
 

@@ -31,7 +31,7 @@ from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
 from azak_assets.loopback import free_port
 from azak_assets.sandbox.server import create_app, start_in_thread
-from azak_assets.sandbox.worlds.recorded import ReplayWorld
+from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.sandbox.worlds.world import Article, DailyBar, UpstreamData
 from azak_assets.settings import Settings
@@ -53,7 +53,7 @@ DAILY = [["raw", name] for name in ("daily_bars", "index_bars", "disclosures", "
 REFERENCE = [["raw", "stocks"], ["raw", "corp_codes"]]
 
 
-class Correctable(ReplayWorld):
+class Correctable(RecordedWorld):
     """The recorded world with a headline in each feed, and a close that the exchange corrects when told to."""
 
     is_corrected = False

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import Limits, ReplayWorld, SeededWorld, UpstreamData, create_app, start_in_thread
+from azak_assets.sandbox import Limits, RecordedWorld, SeededWorld, UpstreamData, create_app, start_in_thread
 
 UNLIMITED = Limits(
     kis_a_second=10**9, naver_a_second=10**9, naver_a_day=10**9, opendart_a_day=10**9, reddit_in_ten_minutes=10**9,
@@ -106,8 +106,8 @@ def seeded() -> SeededWorld:
 
 
 @pytest.fixture(scope="session")
-def recorded(recorded_data: Path) -> ReplayWorld:
-    return ReplayWorld(recorded_data / "2022-01")
+def recorded(recorded_data: Path) -> RecordedWorld:
+    return RecordedWorld(recorded_data / "2022-01")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import ReplayWorld
+from azak_assets.sandbox import RecordedWorld
 
 WHO = ("prsn", "frgn", "orgn")
 
@@ -188,7 +188,7 @@ def test_sectors_have_index_bars(broker):
     assert all(float(row["bstp_nmix_lwpr"]) <= float(row["bstp_nmix_prpr"]) for row in rows)
 
 
-def test_a_recorded_world_does_not_have_them(recorded: ReplayWorld, start, make_broker):
+def test_a_recorded_world_does_not_have_them(recorded: RecordedWorld, start, make_broker):
     assert not {"investor_flows", "overtime_bars", "index_breadth"} & set(recorded.feeds)
     broker = make_broker(start(recorded))
     code = recorded.issues(None)[0].code

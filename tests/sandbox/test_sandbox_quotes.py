@@ -6,7 +6,7 @@ import pytest
 from conftest import kst
 
 from azak_assets import krx
-from azak_assets.sandbox import ReplayWorld
+from azak_assets.sandbox import RecordedWorld
 
 OPEN = kst(2026, 11, 20, 9, 0)
 MORNING = kst(2026, 11, 20, 10, 7, 30)
@@ -130,7 +130,7 @@ def test_an_unknown_code_is_answered_with_empty_texts_and_a_missing_one_refused(
 
 
 def test_a_recorded_world_has_neither(start, recorded_data, clock, make_broker):
-    world = ReplayWorld(recorded_data / "2022-01")
+    world = RecordedWorld(recorded_data / "2022-01")
     assert not {"quotes", "order_books"} & set(world.feeds)
     broker = make_broker(start(world, clock=clock))
     assert set(quote(broker, "005930").values()) == {""}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import ReplayError, ReplayWorld
+from azak_assets.sandbox import RecordedWorld, ReplayError
 
 KEYS = {"X-Naver-Client-Id": "an-id", "X-Naver-Client-Secret": "a-secret"}
 
@@ -170,17 +170,17 @@ def folder(tmp_path):
 
 
 def test_world_id_is_of_the_content_alone(folder, tmp_path):
-    name = ReplayWorld(folder).name
+    name = RecordedWorld(folder).name
     moved = tmp_path / "elsewhere"
     folder.rename(moved)
-    assert ReplayWorld(moved).name == name
+    assert RecordedWorld(moved).name == name
     _write(moved, "news.csv", NEWS.replace("소식", "공시"))
-    assert ReplayWorld(moved).name != name
+    assert RecordedWorld(moved).name != name
 
 
 def test_company_list_may_lie_one_level_up(folder):
     (folder / "corp_codes_x.csv").rename(folder.parent / "corp_codes_2022.csv")
-    world = ReplayWorld(folder)
+    world = RecordedWorld(folder)
     assert "corp_codes" in world.feeds
     day = krx.session_on_or_after(world.first_day).day
     assert world.filings(day, day, krx.session(day).open_at)[0].stock_code == "990010"
@@ -192,9 +192,9 @@ def test_company_list_may_lie_one_level_up(folder):
      ("disclosures_x.csv", "disclosures"), ("corp_codes_x.csv", "corp_codes")],
 )  # fmt: skip
 def test_a_missing_file_only_takes_its_feed_away(folder, file, feed):
-    assert feed in ReplayWorld(folder).feeds
+    assert feed in RecordedWorld(folder).feeds
     (folder / file).unlink()
-    world = ReplayWorld(folder)
+    world = RecordedWorld(folder)
     assert feed not in world.feeds
     assert "llm" in world.feeds
 
@@ -213,7 +213,7 @@ def test_a_missing_column_is_named_with_its_file(folder, column):
     file, name = column
     _write(folder, file, FILES[file].replace(name, "another", 1))
     with pytest.raises(ReplayError, match=rf"{re.escape(file)}: column '{name}' is missing in row 1"):
-        ReplayWorld(folder)
+        RecordedWorld(folder)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_bad_value_is_named_with_file_column_and_row(folder, file, old, new, c
     assert old in FILES[file]
     _write(folder, file, FILES[file].replace(old, new, 1))
     with pytest.raises(ReplayError) as refused:
-        ReplayWorld(folder)
+        RecordedWorld(folder)
     message = str(refused.value)
     assert file in message
     assert f"column '{column}', row {row}:" in message
@@ -253,18 +253,18 @@ def test_a_bad_value_is_named_with_file_column_and_row(folder, file, old, new, c
 
 
 def test_blank_lines_are_passed_over_and_counted(folder):
-    now = krx.session(ReplayWorld(folder).first_day).open_at
-    whole = ReplayWorld(folder)
+    now = krx.session(RecordedWorld(folder).first_day).open_at
+    whole = RecordedWorld(folder)
     for name, text in FILES.items():
         header, _, rest = text.partition("\n")
         _write(folder, name, f"{header}\n\n{rest}\n  \r\n\n")
-    spaced = ReplayWorld(folder)
+    spaced = RecordedWorld(folder)
     assert spaced.feeds == whole.feeds
     assert spaced.search("증시", now) == whole.search("증시", now)
     assert spaced.issues(now) == whole.issues(now)
     _write(folder, "news.csv", NEWS.replace("\n", "\n\n", 1).replace("2022-01-03", "gestern"))
     with pytest.raises(ReplayError, match="column 'published_date', row 3: 'gestern'"):
-        ReplayWorld(folder)
+        RecordedWorld(folder)
 
 
 def test_unreadable_files_and_folders_are_named(folder, tmp_path):
@@ -273,19 +273,19 @@ def test_unreadable_files_and_folders_are_named(folder, tmp_path):
     for broken in (b"not gzip at all", whole[: len(whole) // 2], damaged, gzip.compress("가람물산".encode("cp949"))):
         (folder / "daily_bars.csv.gz").write_bytes(broken)
         with pytest.raises(ReplayError, match=r"daily_bars\.csv\.gz: .*Expected a readable gzip of UTF-8 CSV"):
-            ReplayWorld(folder)
+            RecordedWorld(folder)
     (folder / "daily_bars.csv.gz").write_bytes(whole)
     _write(folder, "news.csv", NEWS + "990010,세 칸,뿐\n")
     with pytest.raises(ReplayError, match=r"news\.csv: row 3 has 3 values\. Expected 5"):
-        ReplayWorld(folder)
+        RecordedWorld(folder)
     _write(folder, "news.csv", NEWS + f"990010,{'긴 제목' * 50_000},,2022-01-03,\n")
     with pytest.raises(ReplayError, match=r"news\.csv: row 3: field larger than field limit .*Expected a row of CSV"):
-        ReplayWorld(folder)
+        RecordedWorld(folder)
     _write(folder, "news.csv", "가" * 200_000 + "\n" + NEWS)
     with pytest.raises(ReplayError, match=r"news\.csv: row 1: field larger"):
-        ReplayWorld(folder)
+        RecordedWorld(folder)
     with pytest.raises(ReplayError, match="no such folder"):
-        ReplayWorld(tmp_path / "nowhere")
+        RecordedWorld(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReplayError, match="nothing to replay"):
-        ReplayWorld(tmp_path / "empty")
+        RecordedWorld(tmp_path / "empty")

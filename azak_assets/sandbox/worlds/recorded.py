@@ -140,7 +140,7 @@ class _Table:
         return day
 
 
-class ReplayWorld:
+class RecordedWorld:
     """A folder of records served as a world. Opening it reads and checks every file (ReplayError).
 
     The clock does not bound a recorded world: all of it is past. Its name is `replay:` and the first 12 hex digits of
