@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from azak_assets.ingest.filings import FilingsWindow, collect_filings, floor_of
-from azak_assets.sources import transport
 from azak_assets.sources.failures import Unavailable
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.ingest.text_sources import NOW, Upstream
@@ -57,14 +56,14 @@ def test_a_half_hour_has_a_round_at_once_and_at_every_fifth_minute(warehouse: Wa
 
 
 def test_without_a_loop_one_round_is_made_and_its_failure_is_the_steps(
-    warehouse: Warehouse, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, upstream: Upstream
 ) -> None:
     clock = Clock(NOW)
     report = collect_filings(
         warehouse, upstream.dart(), WINDOW, loops=False, now=clock.now, sleep=clock.sleep, source="OpenDART", log=LOG
     )
     assert (report.rows, report.notes["rounds"], clock.slept) == (0, 1, [])
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    upstream.attempts = 1
     upstream.refused["/list.json"] = 503
     with pytest.raises(Unavailable):
         collect_filings(

@@ -13,9 +13,9 @@ from azak_assets import krx
 from azak_assets.ingest import bars, rolling, session
 from azak_assets.ingest.failures import CollectError, RoundError
 from azak_assets.ingest.report import StepReport
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sandbox.wire import kis as sandbox_kis
-from azak_assets.sources import transport
 from tests.graph.intraday_world import Exchange, exchange
 from tests.harness import at
 
@@ -44,13 +44,11 @@ def codes(world: SeededWorld) -> list[str]:
 
 
 @pytest.fixture
-def open_at(
-    engine: sa.Engine, world: SeededWorld, codes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[OpenAt]:
+def open_at(engine: sa.Engine, world: SeededWorld, codes: list[str]) -> Iterator[OpenAt]:
     with ExitStack() as stack:
 
-        def enter(now: str, chosen: list[str] | None = None) -> Exchange:
-            found = exchange(monkeypatch, engine, now, codes if chosen is None else chosen, world)
+        def enter(now: str, chosen: list[str] | None = None, *, attempts: int = ATTEMPTS) -> Exchange:
+            found = exchange(engine, now, codes if chosen is None else chosen, world, attempts=attempts)
             return stack.enter_context(found)
 
         yield enter
@@ -101,7 +99,7 @@ def test_a_second_collector_leaves_the_session_to_the_first(open_at: OpenAt) -> 
         assert alone
         (report,) = collect(found, FRIDAY, tables=[session.MINUTES])[session.MINUTES]
     assert "another collector is at work" in report.state
-    assert found.budget.calls.total() == 0
+    assert found.limiter.calls.total() == 0
 
 
 def test_without_stocks_there_is_nothing_to_collect(open_at: OpenAt) -> None:
@@ -111,10 +109,9 @@ def test_without_stocks_there_is_nothing_to_collect(open_at: OpenAt) -> None:
 
 
 def test_an_upstream_that_is_down_ends_a_round_with_its_name(open_at: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
     failure = sandbox_kis._failure("EGW00002", "서버 에러가 발생했습니다.")
     monkeypatch.setattr(sandbox_kis.Endpoints, "_refusal", lambda self, request: failure)
-    found = open_at("2026-11-20 10:00:10")
+    found = open_at("2026-11-20 10:00:10", attempts=1)
     with pytest.raises(RoundError, match="today's session, 2026-11-20: ") as ended:
         collect(found, FRIDAY)
     assert ended.value.failure.action == "retry"
@@ -173,14 +170,14 @@ def test_flows_that_are_not_out_cost_no_request(open_at: OpenAt) -> None:
     )
     assert report.answered is None
     assert "can be asked for from 2026-11-20 16:00 KST" in report.state
-    assert found.budget.calls.total() == 0
+    assert found.limiter.calls.total() == 0
 
 
 def test_breadth_is_of_the_newest_session_alone(open_at: OpenAt) -> None:
     found = open_at("2026-11-20 18:30")
     kis = found.upstreams.kis
     old = bars.index_breadth(found.warehouse, kis, [THURSDAY], found.clock.now, source="a test", log=LOG)
-    assert (old.answered, found.budget.calls.total()) == (None, 0)
+    assert (old.answered, found.limiter.calls.total()) == (None, 0)
     both = bars.index_breadth(found.warehouse, kis, [THURSDAY, FRIDAY], found.clock.now, source="a test", log=LOG)
     assert both.days == {FRIDAY.day: ("landed", both.rows)}
     assert both.rows >= 3

@@ -12,7 +12,6 @@ from azak_assets.ingest.clusters import make_clusters
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.mentions import make_mentions
 from azak_assets.ingest.news import NewsReport, NewsWindow, collect_news
-from azak_assets.sources import transport
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.ingest.text_sources import NOW, Upstream, item
 
@@ -79,9 +78,9 @@ def test_a_closed_window_keeps_its_own_articles_and_confirms_no_feed(warehouse: 
 
 
 def test_a_source_that_fails_leaves_the_others_and_all_that_fail_are_an_error(
-    warehouse: Warehouse, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, upstream: Upstream
 ) -> None:
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    upstream.attempts = 1
     upstream.feed = [(1, "코스피 상승")]
     upstream.refused["/v1/search/news.json"] = 503
     report = collect(warehouse, upstream)

@@ -11,11 +11,13 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from azak_assets import krx
+from azak_assets.ports import ATTEMPTS
 from azak_assets.sources.naver import NaverSearchClient
 from azak_assets.sources.opendart import OpenDartClient
 from azak_assets.sources.pages import PageReader
 from azak_assets.sources.rss import RssClient
-from tests.sources.local_servers import EvenBudget, LocalServer, MemoryHosts, MemoryValidators, Reply, Request
+from azak_assets.warehouse.calls.playback import Unlimited
+from tests.sources.local_servers import LocalServer, MemoryHosts, MemoryValidators, Reply, Request, channel_of
 
 NOW = datetime(2026, 11, 18, 14, 0, tzinfo=krx.KST)
 
@@ -31,7 +33,10 @@ def item(
 
 
 class Upstream:
-    """Answers of every upstream of text; a test writes them, and a path in ``refused`` answers with that status."""
+    """Answers of every upstream of text; a test writes them, and a path in ``refused`` answers with that status.
+
+    Clients made after ``attempts`` was set try a call that often.
+    """
 
     def __init__(self) -> None:
         self.found: dict[str, list[dict[str, str]]] = {}
@@ -39,6 +44,7 @@ class Upstream:
         self.pages: dict[int, str] = {}
         self.filings: list[dict[str, str]] = []
         self.refused: dict[str, int] = {}
+        self.attempts = ATTEMPTS
         self.validators, self.hosts = MemoryValidators(), MemoryHosts()
         self._made: list[Any] = []
         self.server = LocalServer(self._answer)
@@ -68,7 +74,7 @@ class Upstream:
         return client
 
     def _shared(self) -> dict[str, Any]:
-        return {"budget": EvenBudget(), "sleep": lambda _: None}
+        return {"channel": channel_of(Unlimited(), attempts=self.attempts), "sleep": lambda _: None}
 
     def _answer(self, request: Request) -> Reply:
         if request.path in self.refused:
