@@ -1,5 +1,5 @@
-# ruff: noqa: E501 - a comment is one line, as in `tables`
 """Comments of a few tables and columns in plainer words."""
+# ruff: noqa: E501 - a comment is one line, as in `tables`
 
 from alembic import op
 
