@@ -2,6 +2,9 @@
 
 Belongs here: rules over one stock's bars, pure and without a database. Does not belong here: reading bars (`bars`), the
 scores (`proper`, `classic`) and the rows they are kept in (`evaluate`).
+
+`marts.news_price_reactions` has the rule of entry and exit in SQL; `tests/dbt/test_rules_agree.py` runs both over the
+same rows and lists every difference.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@
     )
 }}
 
+-- Which of these a model is asked about, and with which cut-off, is decided in Python, which reads no mart:
+-- _questions in azak_assets/forecast/predict.py. tests/dbt/test_rules_agree.py runs both over the same rows.
+
 with
 
 articles as (

@@ -12,6 +12,9 @@
     )
 }}
 
+-- Scores have the rule of entry and exit in Python: entry_of and resolve in azak_assets/scoring/horizons.py.
+-- tests/dbt/test_rules_agree.py runs both over the same rows and lists every difference.
+
 with
 
 sessions as (
