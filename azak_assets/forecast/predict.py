@@ -166,8 +166,8 @@ def _prompt_version(model: Model, prompt: Prompt) -> str:
 def _questions(warehouse: Warehouse, days: Sequence[date], origin: Origin) -> list[Question]:
     """Every first-known article of a cluster × every stock it mentions, in order of cut-off.
 
-    The same rule as `marts.matches` (`matches.sql`), which forecasts must not read; `tests/dbt/test_rules_agree.py` runs
-    both over the same rows and lists the differences.
+    The same rule as `marts.matches`, which forecasts must not read; `tests/dbt/test_rules_agree.py` runs both over the
+    same rows and lists every difference.
     """
     cutoff = warehouse.cutoff() if origin == "live" else None
     within = {"trading_day": list(days)}

@@ -73,7 +73,8 @@ def is_unexplained_jump(base: float, after: float, day: date) -> bool:
 
     The wider of the KOSPI and the KOSDAQ limit decides: their ticks differed until 2023, and a legal limit-up must
     never look like a split. Without a row in `raw.adjustment_factors` such a move is an unexplained corporate
-    action. `marts.daily_prices` has the rule in SQL, without ticks; `tests/dbt/test_rules_agree.py` lists the difference.
+    action. `marts.daily_prices` has the rule in SQL, without ticks: `tests/dbt/test_rules_agree.py` holds the two
+    together.
     """
     if abs(after / base - 1) < _NO_LIMIT_IS_NARROWER:
         return False
