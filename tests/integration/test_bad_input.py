@@ -31,6 +31,7 @@ from azak_assets.defs.retrieval.checks import index_equals_embeddings
 from azak_assets.runtime import Retrieval, Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.wire import kis as sandbox_kis
+from azak_assets.sandbox.wire import kis_quotations
 from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.world import Article, MinuteBar
 from azak_assets.settings import SANDBOX_PREFIXES, Settings
@@ -70,7 +71,7 @@ class LiveLike(RecordedWorld):
 @pytest.fixture
 def upstream(recorded_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a sandbox that plays the small folder, and its minutes for ever."""
-    monkeypatch.setattr(sandbox_kis, "PAST_MINUTES_KEPT", timedelta(days=36500))
+    monkeypatch.setattr(kis_quotations, "PAST_MINUTES_KEPT", timedelta(days=36500))
     with start_in_thread(create_app(LiveLike(recorded_folder))) as url:
         yield url
 
