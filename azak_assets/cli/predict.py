@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from azak_assets import krx
@@ -41,7 +42,8 @@ def predict(console: Console, code: str, *, replay: Path | None, seed: int) -> N
                 "materialize raw/stocks)."
             )
         article = _newest_article(warehouse, code)
-        console.print(f"[bold]{stock.iloc[0]['name']}[/] {code} ({stock.iloc[0]['market']}): {article['title']}")
+        name, market = stock.iloc[0]["name"], stock.iloc[0]["market"]
+        console.print(f"[bold]{escape(name)}[/] {code} ({market}): {escape(article['title'])}")
         where = retrieval(ready.settings)
         manifest = warehouse.read("ml.faiss_index", where={"embedder": where.embedder.name})
         index = (
@@ -64,7 +66,7 @@ def predict(console: Console, code: str, *, replay: Path | None, seed: int) -> N
             )
         _show(console, warehouse, article["article_id"], code)
         for model, reasons in report.failed.items():
-            console.print(f"[red]✗[/] {model}: {reasons.most_common(1)[0][0]}")
+            console.print(f"[red]✗[/] {model}: {escape(reasons.most_common(1)[0][0])}")
         for model in report.not_configured:
             console.print(f"[yellow]![/] {model}: not configured, its provider has no key")
 
@@ -108,7 +110,7 @@ def _show(console: Console, warehouse: Warehouse, article_id: str, code: str) ->
         probabilities = (_probabilities(horizons, row["prediction_id"], horizon) for horizon in HORIZONS)
         asked = pd.Timestamp(row["cutoff_at"]).tz_convert(krx.KST)
         why = row["reasoning"] if isinstance(row["reasoning"], str) else ""
-        table.add_row(row["model_id"], row["origin"], f"{asked:%Y-%m-%d %H:%M}", *probabilities, why[:60])
+        table.add_row(row["model_id"], row["origin"], f"{asked:%Y-%m-%d %H:%M}", *probabilities, escape(why[:60]))
     console.print(table)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -147,7 +148,7 @@ def rerun_all(console: Console, settings: Settings, engine: sa.Engine, of_world:
     }
     done = Rerun()
     console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs to repeat, no upstream is asked")
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("  {task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("replay", total=len(runs))
         for run in runs:
@@ -221,4 +222,4 @@ def _summarize(console: Console, done: Rerun) -> None:
         for upstream, path, _ in list(done.missing)[:NAMED]:
             console.print(f"  {upstream} {path}", soft_wrap=True, markup=False)
     for failure in done.outcome.failures:
-        console.print(f"[red]✗[/] {failure}", soft_wrap=True)
+        console.print(f"[red]✗[/] {escape(failure)}", soft_wrap=True)

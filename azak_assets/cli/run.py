@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -246,7 +247,7 @@ def _followed(console: Console, instance: "dg.DagsterInstance", run_id: str, wha
     def follow() -> None:
         cursor: str | None = None
         steps: dict[str, float] = {}
-        columns = (TextColumn("  {task.description}"), BarColumn(pulse_style="cyan"), TimeElapsedColumn())
+        columns = (TextColumn("  {task.description}", markup=False), BarColumn(pulse_style="cyan"), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=None)
             last_round = False
@@ -309,7 +310,7 @@ def _summarize(console: Console, url: str, outcome: Outcome) -> None:
                     shown = [str(counts[c]) if counts else "" for c in COUNTS]
                     table.add_row(full, str(rows), *shown)
                     if full in outcome.states:
-                        table.add_row(f"  {outcome.states[full]}", "", *[""] * len(COUNTS), style="yellow")
+                        table.add_row(f"  {escape(outcome.states[full])}", "", *[""] * len(COUNTS), style="yellow")
             console.print(table)
             for label, (relation, counted) in HEADLINES.items():
                 # A run that failed before dbt leaves no marts yet.
@@ -324,6 +325,6 @@ def _summarize(console: Console, url: str, outcome: Outcome) -> None:
     console.print("  this run          " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
     console.print(f"  seconds           {outcome.seconds:.1f}")
     for check in outcome.failed_checks:
-        console.print(f"[yellow]! check failed:[/] {check}")
+        console.print(f"[yellow]! check failed:[/] {escape(check)}")
     for failure in outcome.failures:
-        console.print(f"[red]✗[/] {failure}", soft_wrap=True)
+        console.print(f"[red]✗[/] {escape(failure)}", soft_wrap=True)

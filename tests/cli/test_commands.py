@@ -367,22 +367,54 @@ def test_predict_refuses_what_is_no_code(tmp_path: Path, code: str) -> None:
     assert "005930" in refused(tmp_path, "predict", code)
 
 
+def load_stock(warehouse: Warehouse) -> None:
+    stock = {
+        "stock_code": "005930", "isin": "KR7005930003", "name": "가온전자", "market": "KOSPI",
+        "security_kind": "stock", "sector": None, "tier": 1, "aliases": [], "is_active": True,
+        "listed_on": date(1975, 6, 11), "delisted_on": None, "listed_shares": 1, "market_cap_krw": 1,
+    }  # fmt: skip
+    warehouse.load("raw.stocks", pd.DataFrame([stock]), Scope(days=None), complete=True, source="test")
+
+
+def load_article(warehouse: Warehouse, title: str) -> None:
+    """An article of this minute that names 005930, with its cluster and its mention."""
+    now = pd.Timestamp.now(tz="UTC").floor("s")
+    article = {
+        "article_id": "a", "url": None, "title": title, "excerpt": None, "press": None, "published_at": now,
+        "is_date_only": False, "content_hash": "a", "known_at": now,
+    }  # fmt: skip
+    scope = Scope(days=None)
+    warehouse.load("raw.news_articles", pd.DataFrame([article]), scope, complete=False, source="test")
+    own = warehouse.read("raw.news_articles", columns=["article_id", "trading_day", "known_at"])
+    cluster = own.assign(cluster_id="a", method="single")
+    mention = own.assign(field="title", span_start=0, span_end=2, stock_code="005930", surface="가온", method="name")
+    for table, rows in (("text.article_clusters", cluster), ("text.mentions", mention)):
+        warehouse.load(table, rows, scope, complete=False, source="test")
+
+
 def test_predict_says_what_is_missing(home: Path) -> None:
     with start_in_thread(create_app(SeededWorld(1))) as url:
         assert "raw.stocks" in refused(home, "predict", "005930", AZAK_SANDBOX_URL=url), "the database is empty"
 
         engine = database.create_engine(server.ensure_running(home).url("azak"))
-        stock = {
-            "stock_code": "005930", "isin": "KR7005930003", "name": "가온전자", "market": "KOSPI",
-            "security_kind": "stock", "sector": None, "tier": 1, "aliases": [], "is_active": True,
-            "listed_on": date(1975, 6, 11), "delisted_on": None, "listed_shares": 1, "market_cap_krw": 1,
-        }  # fmt: skip
-        Warehouse(engine, run_id="test").load(
-            "raw.stocks", pd.DataFrame([stock]), Scope(days=None), complete=True, source="test"
-        )
+        load_stock(Warehouse(engine, run_id="test"))
         engine.dispose()
         assert "No stock 00593K" in refused(home, "predict", "00593K", AZAK_SANDBOX_URL=url)
         assert "names 005930" in refused(home, "predict", "005930", AZAK_SANDBOX_URL=url), "nobody wrote about it"
+
+
+def test_predict_prints_a_headline_as_it_was_written(home: Path) -> None:
+    title = "[속보] 가온전자, 신제품 [/red] 공개 [bold]"
+    with start_in_thread(create_app(SeededWorld(1))) as url:
+        assert refused(home, "predict", "005930", AZAK_SANDBOX_URL=url)  # migrates and stamps the database
+        engine = database.create_engine(server.ensure_running(home).url("azak"))
+        try:
+            warehouse = Warehouse(engine, run_id="test")
+            load_stock(warehouse)
+            load_article(warehouse, title)
+        finally:
+            engine.dispose()
+        assert title in done(home, "predict", "005930", AZAK_SANDBOX_URL=url, COLUMNS="200")
 
 
 def test_doctor_asks_the_sources_that_are_configured(home: Path) -> None:
