@@ -1,5 +1,6 @@
 """The runbook and the cookbook say what the code does: every query runs, every message, schedule and command exists."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -248,6 +249,18 @@ def test_every_file_it_names_exists(document: Path) -> None:
     for name in set(re.findall(r"`((?:docs|docker|azak_assets|azak_dbt|requirements)/[\w./-]+)`", text)):
         written_later = name.startswith("azak_dbt/target") or name == "docker/azak.env"
         assert written_later or (REPOSITORY / name).exists(), name
+
+
+def test_every_name_that_a_document_imports_exists() -> None:
+    imports = [
+        (document.name, module, name.strip())
+        for document in DOCUMENTS
+        for module, names in re.findall(r"from (azak_assets[\w.]*) import ([\w, ]+)", document.read_text("utf-8"))
+        for name in names.split(",")
+    ]
+    assert imports, "the backup's recipe imports the folder of PostgreSQL's programs"
+    for document, module, name in imports:
+        assert hasattr(importlib.import_module(module), name), f"{document}: from {module} import {name}"
 
 
 def test_the_tour_of_the_house_opens_files_that_exist_and_misses_no_room() -> None:
