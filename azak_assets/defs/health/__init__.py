@@ -1,1 +1,1 @@
-"""News, duplicates and company mentions."""
+"""How the upstreams answer, and what to do where one does not."""
