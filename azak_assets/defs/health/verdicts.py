@@ -1,7 +1,7 @@
 """What the health of the upstreams means: which fails, since when, why and what to do, in sentences.
 
 Belongs here: the verdicts. Does not belong here: when they are wanted (`assets` at a materialization, `sensors` every
-30 seconds), nor how health is recorded (`warehouse.health`).
+30 seconds), nor how health is recorded (`warehouse.calls.call_log`).
 """
 
 from dataclasses import dataclass
