@@ -1,4 +1,5 @@
-"""Korea Investment & Securities: `client` speaks to the API; `bars`, `flows` and `master` read what it sends.
+"""Korea Investment & Securities: `client` is one account at the API, `services` ask, `gateway` sends.
 
+`bars`, `minutes`, `quotes`, `flows`, `company` and `master` read what comes back, without a network.
 KIS field names (`stck_bsop_date`, `acml_vol` …) appear in this package and nowhere else.
 """

@@ -1,7 +1,7 @@
 """KIS rows to bars and market days: one function a row kind, no network.
 
 Put here the meaning of the rows of FHKST03010100 (daily), FHKUP03500100 (index), FHKST03010230 and FHKST03010200
-(minutes), and CTCA0903R (holidays). Paging and calls belong to `client`. Every number is text; a field that cannot be
+(minutes), and CTCA0903R (holidays). Paging and calls belong to `services`. Every number is text; a field that cannot be
 read refuses its row.
 """
 

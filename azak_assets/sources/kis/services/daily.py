@@ -82,7 +82,7 @@ def _oldest_day(page: Sequence[Row], asked: Sequence[date]) -> date:
 
 
 def _by_day(what: str, asked: bars.Asked, found: Sequence[B], rejects: list[Reject]) -> list[B]:
-    """The bars in the order of their days, as `_one_a_day` tells; `Empty` without any."""
+    """The bars in the order of their days, one each, as `one_a_day` has them; `Empty` without any."""
     records = one_a_day(found, rejects)
     if asked.finished and not records and not rejects:
         first, last = min(asked.finished), max(asked.finished)
