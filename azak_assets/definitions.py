@@ -59,7 +59,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
             "dbt": marts.DbtResource(),
             "io_manager": TablesOnly(),
         },
-        # Steps wait on HTTP and SQL; a second interpreter would cost more than most steps (DESIGN, decision 13).
+        # Steps wait on HTTP and SQL; a second interpreter would cost more than most steps.
         "executor": dg.in_process_executor,
     }
     definitions = dg.Definitions(**{**collections, **overrides})

@@ -1,6 +1,6 @@
 """What one more day costs dbt, with a month and with eighteen months of history behind it.
 
-Belongs here: a market of made-up rows, dbt runs and their ratio. The bar (DESIGN.md): one more day after 370 sessions
+Belongs here: a market of made-up rows, dbt runs and their ratio. The bar: one more day after 370 sessions
 ≤ 1.3 × one more day after 20, in the seconds of the models and tests themselves. Starting dbt costs as much with any
 history, and would make a ratio of whole commands look better than it is.
 """

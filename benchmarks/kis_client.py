@@ -1,7 +1,7 @@
 """How much of its request budget the KIS client uses, against a server that counts the last second.
 
 `python -m benchmarks.kis_client`. The server is the sandbox in a process of its own, which refuses the nineteenth call
-within any second; the budget is the one in PostgreSQL that all processes share. The bar (DESIGN.md): at least 95 % of
+within any second; the budget is the one in PostgreSQL that all processes share. The bar: at least 95 % of
 the budget, and no call refused.
 """
 

@@ -1,4 +1,4 @@
-"""Tiers: the seed first, then the rank of market capitalisation, inside the quotas of MISSION §1."""
+"""Tiers: the seed first, then the rank of market capitalisation, at most 30 in tier 1 and 200 in tiers 1 and 2."""
 
 from collections import Counter
 

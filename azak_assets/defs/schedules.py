@@ -293,7 +293,7 @@ def _weekly_schedule(row: WeeklySchedule) -> dg.ScheduleDefinition:
 def searched_tiers(now: datetime) -> tuple[int, ...]:
     """The tiers whose stocks a tick searches for by name: 1 always, 2 hourly, the others three times a day.
 
-    About 16,000 of Naver's 25,000 calls a day (MISSION, section 1); every stock in every tick would be 400,000.
+    About 16,000 of Naver's 25,000 calls a day; every stock in every tick would be 400,000.
     """
     if now.minute >= 10:
         return (1,)

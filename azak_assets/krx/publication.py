@@ -11,7 +11,7 @@ FINAL_AFTER_CLOSE = timedelta(minutes=10)
 """A session's bars are final this long after its close; the nominal time of daily and index bars."""
 SEEN_WITHIN = timedelta(hours=24)
 """An article, post or filing first seen within this time of its own time is known from when it was seen; one first seen
-later, from its own time (DESIGN, decision 2)."""
+later, from its own time: a backfill would otherwise make old news known on the day of loading."""
 PUBLISHED_AT = time(8)
 
 

@@ -1,4 +1,4 @@
-"""Adjustment factors: what makes prices before and after a split or a rights issue comparable (DESIGN decision 14).
+"""Adjustment factors: what makes prices before and after a split or a rights issue comparable.
 
 Belongs here: which base prices of `raw.daily_bars` give a row of `raw.adjustment_factors`, and which are not believed.
 Does not belong here: reading a source's words (`sources.kis.bars`) and applying factors (`bars`, `horizons`).

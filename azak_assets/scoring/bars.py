@@ -34,7 +34,7 @@ LOOKBACK_SESSIONS = 60
 """How far back σ20 may look for its returns; a stock halted for longer has none of its own."""
 
 FALLBACK_SIGMA = 0.01
-"""σ20 where not one stock of the market has 20 returns yet (DESIGN decision 11)."""
+"""σ20 where not one stock of the market has 20 returns yet."""
 
 _NO_LIMIT_IS_NARROWER = 0.1
 """No daily limit was ever narrower than 15 % less one tick, so smaller moves need no look at the limits."""

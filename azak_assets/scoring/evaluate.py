@@ -8,7 +8,7 @@ what is behind a matured or censored score changes later (`prices_hash`), a new 
 
 `known_at` of a row first written as matured: when the last of its bars became known; as censored: when the bar that
 censored it did, or would have, became known (the session's close + 10 minutes); as pending: the cut-off. A row that
-matures later takes the instant at which it was written, as every later version does (DESIGN, decision 2).
+matures later takes the instant at which it was written, as every later version does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a forecast enters and leaves the market, and what counts as up, flat or down (DESIGN decision 11).
+"""When a forecast enters and leaves the market, and what counts as up, flat or down.
 
 Belongs here: rules over one stock's bars, pure and without a database. Does not belong here: reading bars (`bars`), the
 scores (`proper`, `classic`) and the rows they are kept in (`evaluate`).

@@ -1,9 +1,10 @@
 """What KIS gives only while a session runs: quotes and order books every five minutes, and the minutes as they end.
 
-Belongs here: declaring one step for the three, because one process collects them in turns (DESIGN, decision 13). In the
-job `intraday` it loops for half an hour and `intraday_collector` starts the next run; any other run makes one round,
-asks the past service for the minutes of past sessions, and says of past quotes and books that no source has them. Does
-not belong here: what is asked and loaded (`ingest.session`, `ingest.intraday`), the loop (`ingest.loop`).
+Belongs here: declaring one step for the three, because one process collects them in turns: starting another costs
+more than a round. In the job `intraday` it loops for half an hour and `intraday_collector` starts the next run; any
+other run makes one round, asks the past service for the minutes of past sessions, and says of past quotes and books
+that no source has them. Does not belong here: what is asked and loaded (`ingest.session`, `ingest.intraday`), the loop
+(`ingest.loop`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
