@@ -1,8 +1,9 @@
-"""Titles and excerpts made readable and comparable; the one room that strips markup.
+"""Titles and excerpts made readable and comparable; the one place where their markup is stripped.
 
 Belongs here: HTML to text, repairing text that was decoded wrongly, the comparison form of a title, and the hash that
 says whether an article's text changed. Does not belong here: decoding a response body, JSON or XML (`sources`, which
-return markup as it was written) and which articles are duplicates (`duplicates`).
+return the markup of titles and excerpts as it was written), the text of a whole page (`sources.pages` knows where a
+publisher keeps it) and which articles are duplicates (`duplicates`).
 
 Each layer is decoded once. `plain_text` takes a source's markup; everything behind it is text, on which only
 `readable` may be called: a second decoding would make of the text `BTC&ETH` another one.
