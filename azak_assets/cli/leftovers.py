@@ -14,7 +14,7 @@ import fasteners
 import psutil
 
 from azak_assets.cli.environment import CannotStart
-from azak_assets.cli.processes import UP_LOCK, Child, end_all, family, tell
+from azak_assets.cli.processes import UP_LOCK, Child, end_all, family, send_signal
 
 NOTES = "up.json"
 """File under AZAK_HOME with what runs, so that the next start can end what a killed one left behind."""
@@ -79,7 +79,7 @@ def end_leftovers(home: Path) -> bool:
         CannotStart: one of them cannot be ended.
     """
     leftovers, owns_server = _left(home)
-    tell(leftovers, signal.SIGTERM)
+    send_signal(leftovers, signal.SIGTERM)
     end_all(lambda: _left(home)[0], known=leftovers)
     if stubborn := _left(home)[0]:
         pids = ", ".join(str(one.pid) for one in stubborn)

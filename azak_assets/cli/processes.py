@@ -230,7 +230,7 @@ def stop(children: Sequence[Child], patience_s: float = STOP_PATIENCE_S) -> None
         known = left()  # before the first of them dies, and with it the way to what it started elsewhere
         for child in children:
             if child.has_ended:  # nothing of it passes the signal on to its children any more
-                tell(child.family(), signal.SIGTERM)
+                send_signal(child.family(), signal.SIGTERM)
             else:
                 child.process.send_signal(signal.SIGINT)
         end_all(left, known=known, patience_s=patience_s)
@@ -257,7 +257,7 @@ def end_descendants() -> None:
         return found
 
     with signals_held(drop=True):
-        tell(left(), signal.SIGINT)
+        send_signal(left(), signal.SIGINT)
         end_all(left)
 
 
@@ -274,7 +274,7 @@ def end_all(
     for number, patience in ((None, patience_s), (signal.SIGTERM, LAST_PATIENCE_S), (signal.SIGKILL, LAST_PATIENCE_S)):
         members = [member for member in dict.fromkeys([*known, *left()]) if _runs(member)]
         if number is not None:
-            tell(members, number)
+            send_signal(members, number)
         deadline = time.monotonic() + patience
         # Not psutil.wait_procs: it waits for an orphan's zombie too, which stays where no process reaps (a container).
         while (members := [member for member in members if _runs(member)]) and time.monotonic() < deadline:
@@ -282,7 +282,7 @@ def end_all(
         known = members
 
 
-def tell(members: Iterable[psutil.Process], number: signal.Signals) -> None:
+def send_signal(members: Iterable[psutil.Process], number: signal.Signals) -> None:
     """Send a signal to each that is still the process it was."""
     for member in members:
         with contextlib.suppress(psutil.NoSuchProcess):

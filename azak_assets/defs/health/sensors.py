@@ -30,14 +30,14 @@ def source_health_watch(
 ) -> dg.SensorResult | dg.SkipReason:
     """Report the verdicts when they have changed, and once an hour."""
     found = verdicts(warehouse)
-    digest = hashlib.sha256("\n".join(one.says for one in found).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\n".join(one.compared for one in found).encode()).hexdigest()[:16]
     reported, _, at = (context.cursor or "").partition(" ")
     now = datetime.now(UTC)
-    says = " ".join(one.description for one in found if not one.passed) or "Every upstream answers."
+    summary = " ".join(one.description for one in found if not one.passed) or "Every upstream answers."
     if reported == digest and now - datetime.fromisoformat(at) < REPEATED_AFTER:
-        return dg.SkipReason(f"Nothing has changed. {says}")
+        return dg.SkipReason(f"Nothing has changed. {summary}")
     return dg.SensorResult(
         asset_events=[dg.AssetMaterialization(ASSET, metadata=shown(warehouse)), *(one.evaluation() for one in found)],
         cursor=f"{digest} {now.isoformat()}",
-        skip_reason=f"The checks have the new verdicts, no run is needed. {says}",
+        skip_reason=f"The checks have the new verdicts, no run is needed. {summary}",
     )

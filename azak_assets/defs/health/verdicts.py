@@ -73,8 +73,8 @@ class Verdict:
         )
 
     @property
-    def says(self) -> str:
-        """What an operator reads, without the counts that move with every call."""
+    def compared(self) -> str:
+        """What makes a verdict a new one: all that an operator reads but the counts, which move with every call."""
         return f"{self.name} {self.passed} {self.severity.value} {self.description}"
 
 
