@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from azak_assets import krx
-from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, newest_final_session, prepared
+from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, prepared
 from azak_assets.cli.failures import disk_is_full, says_disk_is_full
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
 from azak_assets.partition_tags import RANGE_END, RANGE_START
@@ -105,7 +105,7 @@ def checked_range(first: date, last: date) -> list[krx.Session]:
         session = krx.session(last)
     except (krx.NotASession, krx.OutsideCalendar) as error:
         raise CannotStart(str(error)) from error
-    newest = newest_final_session(datetime.now(krx.KST))
+    newest = krx.newest_final_session(datetime.now(krx.KST))
     if session.day > newest.day:
         raise CannotStart(
             f"The session of {session.day} closes {session.close_at:%Y-%m-%d %H:%M} KST and has no final prices "

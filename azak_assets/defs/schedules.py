@@ -114,7 +114,7 @@ SESSION_SCHEDULES = (
         name="after_close",
         job=jobs.close_job.name,
         produces=jobs.CORRECTED,
-        ready_at=lambda session: session.close_at + krx.FINAL_AFTER_CLOSE,
+        ready_at=krx.final_at,
         among=_todays_and_scheduled,
         cron=EVERY_TEN_MINUTES,
         description=(
@@ -218,7 +218,7 @@ def _session_now(context: ScheduleEvaluationContext) -> tuple[datetime, krx.Sess
 
 def _with_final_bars(now: datetime) -> list[krx.Session]:
     """The newest sessions whose bars are final, oldest first."""
-    newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
+    newest = krx.newest_final_session(now)
     return krx.sessions(krx.shift(newest.day, 1 - LOOK_BACK_SESSIONS).day, newest.day)
 
 

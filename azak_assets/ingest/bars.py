@@ -125,7 +125,7 @@ def index_breadth(
         SourceFailure: no index answered.
         CollectError: KIS has none of the session on its own evening; later it is lost.
     """
-    newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
+    newest = krx.newest_final_session(now)
     past = (
         f"KIS tells the breadth of the newest session, {newest.day}, and of no other: nothing for a session before it"
     )

@@ -114,7 +114,7 @@ def _collect_today(
     log: logging.Logger,
 ) -> dict[str, StepReport]:
     """Collect what can still be asked of today's session; a second collector leaves it to the first."""
-    can_be_asked = [table for table in tables if table == MINUTES or now() < session.close_at + krx.FINAL_AFTER_CLOSE]
+    can_be_asked = [table for table in tables if table == MINUTES or now() < krx.final_at(session)]
     with warehouse.if_alone(ALONE) as alone:
         if not alone:
             state = "another collector is at work on this session: nothing was asked beside it"

@@ -16,7 +16,13 @@ from azak_assets.krx.instants import (
     trading_days_of,
 )
 from azak_assets.krx.prices import PriceLimits, price_limits, round_to_tick, tick_size
-from azak_assets.krx.publication import FINAL_AFTER_CLOSE, SEEN_WITHIN, published_from, surely_published_from
+from azak_assets.krx.publication import (
+    SEEN_WITHIN,
+    final_at,
+    newest_final_session,
+    published_from,
+    surely_published_from,
+)
 from azak_assets.krx.sessions import (
     FIRST_DAY,
     KST,
@@ -38,7 +44,6 @@ from azak_assets.krx.sessions import (
 )
 
 __all__ = [
-    "FINAL_AFTER_CLOSE",
     "FIRST_DAY",
     "KST",
     "LAST_DAY",
@@ -52,10 +57,12 @@ __all__ = [
     "after_hours_end",
     "count_between",
     "current_or_next_session",
+    "final_at",
     "has_single_price_session",
     "is_session",
     "is_stock_code",
     "last_closed_session",
+    "newest_final_session",
     "news_window",
     "next_session",
     "previous_session",

@@ -106,7 +106,7 @@ def index_breadth(head: Row, rows: Iterable[Row], index_code: str, now: datetime
         what = f"with a change of {change} is that of {which} of the {len(days)} days beside it"
         raise Refused("bstp_nmix_prpr", text(head, "bstp_nmix_prpr"), what)
     session = _checked(same[0], now)
-    if session.close_at + krx.FINAL_AFTER_CLOSE > now:
+    if krx.final_at(session) > now:
         return None
     return IndexBreadth(
         index_code=index_code,
@@ -116,7 +116,7 @@ def index_breadth(head: Row, rows: Iterable[Row], index_code: str, now: datetime
         unchanged=whole(head, "stnr_issu_cnt"),
         upper_limit=whole(head, "uplm_issu_cnt"),
         lower_limit=whole(head, "lslm_issu_cnt"),
-        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
+        known_at=krx.final_at(session),
     )
 
 
