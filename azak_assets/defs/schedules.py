@@ -17,7 +17,6 @@ from azak_assets.defs import jobs
 from azak_assets.defs.catchup import materialized_since, next_session_to_run, why_not_due
 from azak_assets.defs.disclosures.sensors import disclosures_collector
 from azak_assets.defs.health.sensors import source_health_watch
-from azak_assets.defs.market.flows import flows_are_out
 from azak_assets.defs.market.sensors import intraday_collector
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.partition_tags import PARTITION
@@ -128,7 +127,7 @@ SESSION_SCHEDULES = (
         name="after_close_flows",
         job=jobs.flows_job.name,
         produces=jobs.FLOWS,
-        ready_at=flows_are_out,
+        ready_at=krx.flows_published_from,
         among=_scheduled,
         cron=EVERY_TEN_MINUTES,
         description="Half an hour after each session's close: 16:00, on exam days 17:00. Missed sessions come first.",

@@ -19,6 +19,7 @@ from azak_assets.krx.prices import PriceLimits, price_limits, round_to_tick, tic
 from azak_assets.krx.publication import (
     SEEN_WITHIN,
     final_at,
+    flows_published_from,
     newest_final_session,
     published_from,
     surely_published_from,
@@ -58,6 +59,7 @@ __all__ = [
     "count_between",
     "current_or_next_session",
     "final_at",
+    "flows_published_from",
     "has_single_price_session",
     "is_session",
     "is_stock_code",
