@@ -29,7 +29,7 @@ from azak_assets import krx
 from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, prepared
 from azak_assets.cli.failures import disk_is_full, says_disk_is_full
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
-from azak_assets.partition_tags import RANGE_END, RANGE_START
+from azak_assets.partition_tags import RANGE_END, RANGE_START, WHY
 from azak_assets.universe import FIRST_TRADING_DAY
 from azak_assets.warehouse.postgres import database
 
@@ -183,7 +183,7 @@ def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, 
             # dbt prints a line a model and test; that belongs into a log, the terminal shows the steps.
             with (ready.settings.azak_home / "logs" / "run.log").open("w") as log, contextlib.redirect_stdout(log):
                 # Who watches this command starts it again himself: no daemon of an `azak up` beside it should.
-                own = {"azak/why": "azak run", PROCESS_TAG: this_process(), **NO_RETRY}
+                own = {WHY: "azak run", PROCESS_TAG: this_process(), **NO_RETRY}
                 parts = (
                     Part("reference data", reference, own),
                     Part("prices", prices, {**own, **price_days}),
