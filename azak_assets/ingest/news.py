@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from azak_assets.ingest.failures import CollectError
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.report import REPAIRED, StepReport
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.fields import Refused, reject
 from azak_assets.sources.records import Article, Batch, noted
@@ -33,7 +33,6 @@ SEARCH = "naver"
 MARKET_QUERIES = ("증시", "코스피", "코스닥")
 SHOWN = ["published_at", "press", "title", "url"]
 FAILURES_IN_A_ROW = 3
-REPAIRED = "texts decoded wrongly and repaired"
 
 
 @dataclass(frozen=True)

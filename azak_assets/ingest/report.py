@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 10
 SAMPLE_COLUMNS = 8
 COUNTS = ("rows", "inserted", "changed", "unchanged", "retired")
+REPAIRED = "texts decoded wrongly and repaired"
+"""The note that counts them, for every source of texts."""
 
 
 @dataclass(frozen=True)
