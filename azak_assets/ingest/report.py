@@ -116,6 +116,11 @@ class StepReport:
         """Add one more reason why something is missing."""
         self.state = f"{self.state}; {state}" if self.state else state
 
+    def needs_live_account(self, what: str, failure: Exception, *, instead: str = "") -> None:
+        """Say that there is no ``what`` because the KIS account is a paper account, and what the operator can do."""
+        self.add_state(f"no {what}: this KIS account is a paper account, and the service needs a live one")
+        self.advice = f"{failure} Use the keys of a live account{instead}."
+
     def add(self, other: "StepReport") -> None:
         """Add what another part of the same step did to the same table."""
         for name in COUNTS:

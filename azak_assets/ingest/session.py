@@ -184,11 +184,11 @@ def past_minutes(
             gathered = _minutes_of(kis, day, codes, may_be_past_reach=today - day > SURELY_KEPT, log=log)
         except NotForThisAccount as failure:
             log.warning("minute bars: %s", failure)
-            report.add_state("no past minutes: this KIS account is a paper account, and the service needs a live one")
-            report.advice = (
-                f"{failure} Use the keys of a live account, or collect each session while it runs; where neither was "
-                "done scores enter at the close instead of the minute."
+            instead = (
+                ", or collect each session while it runs; where neither was done scores enter at the close instead of "
+                "the minute"
             )
+            report.needs_live_account("past minutes", failure, instead=instead)
             return report
         except SourceFailure as failure:
             raise RoundError(f"minute bars {day}", failure) from failure
