@@ -142,7 +142,7 @@ def _read_predictions(warehouse: Warehouse, first: date, end: date) -> pd.DataFr
 
 
 def _resolve_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, datetime, int], _Resolved]:
-    """Settle every distinct stock, cut-off and horizon once; models that share them share the market too."""
+    """Resolve every distinct stock, cut-off and horizon once; models that share them share the market too."""
     cutoffs = asked["cutoff_at"].dt.tz_convert(UTC)
     first = krx.session_on_or_before(cutoffs.min().tz_convert(krx.KST).date()).day
     last = krx.shift(krx.tradable_session(cutoffs.max().to_pydatetime()).day, max(HORIZONS)).day
