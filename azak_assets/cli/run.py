@@ -49,7 +49,7 @@ class Part:
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What a run did: counts by table from the materializations, failed steps, checks that did not pass, seconds, and
     whether somebody stopped it."""
 
@@ -162,7 +162,7 @@ def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, 
         from azak_assets.definitions import defs  # noqa: PLC0415
 
         logging.getLogger("dagster").setLevel(logging.ERROR)
-        outcome = Outcome()
+        outcome = RunOutcome()
         with dg.DagsterInstance.get() as instance:
             if dead := end_dead_runs(instance, no_daemon=not is_held(ready.settings.azak_home / UP_LOCK)):
                 console.print(f"[green]✓[/] {dead} runs of killed processes ended")
@@ -198,7 +198,7 @@ def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, 
 
 
 def _execute(
-    console: Console, job: "dg.JobDefinition", instance: "dg.DagsterInstance", *, part: Part, outcome: Outcome
+    console: Console, job: "dg.JobDefinition", instance: "dg.DagsterInstance", *, part: Part, outcome: RunOutcome
 ) -> bool:
     import dagster as dg  # noqa: PLC0415
 
@@ -289,7 +289,7 @@ HEADLINES = {
 }
 
 
-def _summarize(console: Console, url: str, outcome: Outcome) -> None:
+def _summarize(console: Console, url: str, outcome: RunOutcome) -> None:
     """The tables with their rows and what this run changed, the headline numbers, and what failed."""
     engine = database.create_engine(url)
     table = Table(title="rows by table", title_justify="left")

@@ -51,7 +51,7 @@ class NewsWindow:
     label: str
 
 
-class Answer(NamedTuple):
+class NewsAnswer(NamedTuple):
     """What a source answered to one query ("" for a feed)."""
 
     source: str
@@ -141,26 +141,26 @@ def _answers(
     names: Sequence[str],
     window: NewsWindow,
     log: logging.Logger,
-) -> Iterator[Answer]:
+) -> Iterator[NewsAnswer]:
     if search is not None:
         yield from _searched(search, [*MARKET_QUERIES, *names], window, log)
     for feed in feeds:
         try:
-            yield Answer(feed.source, "", feed.articles())
+            yield NewsAnswer(feed.source, "", feed.articles())
         except SourceFailure as failure:
-            yield Answer(feed.source, "", failure)
+            yield NewsAnswer(feed.source, "", failure)
 
 
 def _searched(
     search: "NaverSearchClient", queries: Sequence[str], window: NewsWindow, log: logging.Logger
-) -> Iterator[Answer]:
+) -> Iterator[NewsAnswer]:
     streak = FailureStreak(limit=FAILURES_IN_A_ROW)
     for done, query in enumerate(queries, start=1):
         try:
-            yield Answer(SEARCH, query, search.search(query, since=window.asked_from, until=window.known_until))
+            yield NewsAnswer(SEARCH, query, search.search(query, since=window.asked_from, until=window.known_until))
             streak.add(None)
         except SourceFailure as failure:
-            yield Answer(SEARCH, query, failure)
+            yield NewsAnswer(SEARCH, query, failure)
             streak.add(failure)
             # Every further query would wait out its retries, or be refused like this one; the feeds are still asked.
             if failure.action in ("stop", "alert") or streak.is_at_limit:
