@@ -27,7 +27,7 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, prepared
-from azak_assets.cli.failures import disk_is_full, says_disk_is_full
+from azak_assets.cli.failures import disk_full_message, says_disk_is_full
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
 from azak_assets.partition_tags import RANGE_END, RANGE_START, WHY
 from azak_assets.universe import FIRST_TRADING_DAY
@@ -233,7 +233,7 @@ def _cause(event: "dg.DagsterEvent") -> str:
         return str(event.message)
     name, _, said = error.message.strip().partition(": ")
     cause = said if said and name.endswith(error.cls_name or name) else error.message.strip()
-    return disk_is_full(cause) if says_disk_is_full(cause) else cause
+    return disk_full_message(cause) if says_disk_is_full(cause) else cause
 
 
 @contextmanager
