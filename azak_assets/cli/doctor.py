@@ -18,7 +18,7 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.settings import Mode, Settings, described
-from azak_assets.warehouse import asof
+from azak_assets.warehouse import asof, totals
 from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
 from azak_assets.warehouse.postgres import database, server, stamp
 from azak_assets.warehouse.postgres.address import DatabaseError
@@ -138,8 +138,8 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
         state = database.status(url)
         engine = database.create_engine(url)
         with engine.connect() as connection:
-            version = connection.scalar(sa.text("show server_version"))
-            latest = connection.scalar(sa.text("select max(trade_date) from raw.daily_bars")) if state.current else None
+            latest = totals.newest_day_with_bars(connection) if state.current else None
+        version = database.server_version(url)
         of_world = stamp.current(url) if state.current else None
         console.print(
             f"database: PostgreSQL {version}, world {of_world or 'none yet'}, "

@@ -31,6 +31,7 @@ from azak_assets.cli.failures import disk_full_message, says_disk_is_full
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
 from azak_assets.partition_tags import RANGE_END, RANGE_START, WHY
 from azak_assets.universe import FIRST_TRADING_DAY
+from azak_assets.warehouse import totals
 from azak_assets.warehouse.postgres import database
 
 if TYPE_CHECKING:
@@ -279,49 +280,28 @@ def _followed(console: Console, instance: "dg.DagsterInstance", run_id: str, wha
         thread.join(timeout=30)
 
 
-HEADLINES = {
-    "articles": ("raw.news_articles", "count(*)"),
-    "articles matched": ("marts.matches", "count(distinct article_id)"),
-    "forecasts": ("ml.predictions", "count(*)"),
-    "scores matured": ("ml.model_evaluations", "count(*) filter (where status = 'matured')"),
-    "scores pending": ("ml.model_evaluations", "count(*) filter (where status = 'pending')"),
-    "scores censored": ("ml.model_evaluations", "count(*) filter (where status = 'censored')"),
-}
-
-
 def _summarize(console: Console, url: str, outcome: RunOutcome) -> None:
     """The tables with their rows and what this run changed, the headline numbers, and what failed."""
     engine = database.create_engine(url)
     table = Table(title="rows by table", title_justify="left")
     for column in ("table", "rows", *COUNTS):
         table.add_column(column, justify="left" if column == "table" else "right", no_wrap=True)
-    totals: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
     try:
         with engine.connect() as connection:
-            inspector = sa.inspect(connection)
-            for schema in ("raw", "text", "ml", "marts"):
-                names = set(inspector.get_table_names(schema) + inspector.get_view_names(schema))
-                for name in sorted(name for name in names if name.removesuffix("_history") not in names - {name}):
-                    full = f"{schema}.{name}"
-                    rows = connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name, schema=schema)))
-                    counts = outcome.counts.get(full)
-                    totals.update(counts or {})
-                    shown = [str(counts[c]) if counts else "" for c in COUNTS]
-                    table.add_row(full, str(rows), *shown)
-                    if full in outcome.states:
-                        table.add_row(f"  {outcome.states[full]}", "", *[""] * len(COUNTS), style="yellow")
+            for full, rows in totals.rows_by_table(connection):
+                counts = outcome.counts.get(full)
+                changed.update(counts or {})
+                shown = [str(counts[c]) if counts else "" for c in COUNTS]
+                table.add_row(full, str(rows), *shown)
+                if full in outcome.states:
+                    table.add_row(f"  {outcome.states[full]}", "", *[""] * len(COUNTS), style="yellow")
             console.print(table)
-            for label, (relation, counted) in HEADLINES.items():
-                # A run that failed before dbt leaves no marts yet.
-                known = connection.scalar(sa.text("select to_regclass(:relation) is not null"), {"relation": relation})
-                schema, _, name = relation.partition(".")
-                statement: sa.Select[Any] = sa.select(sa.literal_column(counted)).select_from(
-                    sa.table(name, schema=schema)
-                )
-                console.print(f"  {label:17} {connection.scalar(statement) if known else 'not made yet'}")
+            for label, number in totals.headlines(connection):
+                console.print(f"  {label:17} {'not made yet' if number is None else number}")
     finally:
         engine.dispose()
-    console.print("  this run          " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
+    console.print("  this run          " + ", ".join(f"{count} {changed[count]}" for count in COUNTS))
     console.print(f"  seconds           {outcome.seconds:.1f}")
     for check in outcome.failed_checks:
         console.print(f"[yellow]! check failed:[/] {check}")
