@@ -156,8 +156,8 @@ class CallLog(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A request without secrets and without the upstream's address: equal questions have equal answers."""
+class RecordedRequest:
+    """A request without secrets and without the upstream's address: equal requests have equal answers."""
 
     upstream: str
     path: str
@@ -180,7 +180,7 @@ class RecordedAnswer:
 class Recorder(Protocol):
     """Writes answers down, safe to share between threads."""
 
-    def keep(self, question: Question, answer: RecordedAnswer) -> None:
+    def keep(self, question: RecordedRequest, answer: RecordedAnswer) -> None:
         """Record an answer. Never raises: an answer that cannot be recorded is still an answer."""
         ...
 
@@ -192,7 +192,7 @@ class Recorder(Protocol):
 class Recordings(Protocol):
     """Answers recorded earlier."""
 
-    def find(self, question: Question) -> RecordedAnswer | None:
+    def find(self, question: RecordedRequest) -> RecordedAnswer | None:
         """The recorded answer to a question, None where there is none."""
         ...
 

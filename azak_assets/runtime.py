@@ -293,7 +293,7 @@ class Upstreams:
 
     @cached_property
     def krx_openapi(self) -> "KrxOpenApiClient":
-        """The exchange's Open API: a second witness for prices."""
+        """The exchange's Open API: a second source of prices, for reconciliation."""
         from azak_assets.sources.krx_openapi import KrxOpenApiClient  # noqa: PLC0415
 
         (key,) = _needed("KRX Open API", krx_openapi_key=self.settings.krx_openapi_key)

@@ -158,7 +158,7 @@ class Settings(BaseSettings):
 
     @field_validator("azak_sandbox_url", *SANDBOX_PREFIXES)
     @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
+    def _checked_address(cls, value: str | None) -> str | None:
         if value is not None:
             try:
                 parts = urlsplit(value)
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
 
     @field_validator("azak_ui_origins")
     @classmethod
-    def _are_origins(cls, value: str | None) -> str | None:
+    def _canonical_origins(cls, value: str | None) -> str | None:
         """As a browser writes them: lower case, no path, and no port that is the scheme's own."""
         if value is None:
             return None

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 import uvicorn
 
 from azak_assets import krx
-from azak_assets.cli.environment import newest_final_session, ready_manifest
+from azak_assets.cli.environment import ready_manifest
 from azak_assets.cli.processes import Child, stop
 from azak_assets.loopback import free_port
 from azak_assets.sandbox import SeededWorld, create_app
@@ -106,7 +106,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     ready_manifest()
     children: list[Child] = []
-    port, day = free_port(), newest_final_session(datetime.now(krx.KST)).day
+    port, day = free_port(), krx.newest_final_session(datetime.now(krx.KST)).day
     with tempfile.TemporaryDirectory(prefix="azak-bench-") as home, own_database(None) as url:
         engine = database.create_engine(url)
         try:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.cli.run import _cause
+from azak_assets.partition_tags import RANGE_END, RANGE_START
 from azak_assets.ports import ATTEMPTS, RateLimiter, Recorder, Token, TokenStore
 from azak_assets.runtime import Stores
 
@@ -29,8 +30,8 @@ def at(text: str) -> datetime:
 def tags_of_range(first: date | str, last: date | str | None = None) -> dict[str, str]:
     """The tags of a run over the sessions from ``first`` to ``last``, by default the first alone."""
     return {
-        "dagster/asset_partition_range_start": str(first),
-        "dagster/asset_partition_range_end": str(last or first),
+        RANGE_START: str(first),
+        RANGE_END: str(last or first),
     }
 
 

@@ -196,7 +196,7 @@ def doctor(
         bool, typer.Option("--sources", help="Ask each configured upstream one cheap question instead.")
     ] = False,
 ) -> None:
-    """Show every setting, the mode, which upstream answers, the calendar's witnesses, disk and versions.
+    """Show every setting, the mode, which upstream answers, what contradicts the calendar, disk and versions.
 
     Example: `azak doctor`, or `azak doctor --sources`.
     """

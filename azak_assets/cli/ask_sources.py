@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from azak_assets import krx
-from azak_assets.cli.environment import CannotStart, newest_final_session
+from azak_assets.cli.environment import CannotStart
 from azak_assets.runtime import Stores, Upstreams, current_settings, current_world, database_url
 from azak_assets.settings import Settings
 from azak_assets.sources.failures import NotConfigured, SourceFailure
@@ -34,7 +34,7 @@ class Probe:
 
 
 def _kis(upstreams: Upstreams) -> str:
-    newest = newest_final_session(upstreams.now()).day
+    newest = krx.newest_final_session(upstreams.now()).day
     day = min(newest, upstreams.world.last_day or newest)  # recorded data end before today
     (bar,) = upstreams.kis.index_bars("0001", day, day).records
     return f"the token is good; KOSPI closed at {bar.close:,.2f} on {bar.trade_date}"
@@ -56,7 +56,7 @@ def _naver(upstreams: Upstreams) -> str:
 
 def _krx(upstreams: Upstreams) -> str:
     # A session whose numbers must be out, whatever the hour.
-    day = krx.shift(newest_final_session(upstreams.now()).day, -2).day
+    day = krx.shift(krx.newest_final_session(upstreams.now()).day, -2).day
     bars = upstreams.krx_openapi.daily_bars("KONEX", day).records
     return f"the key is good; {len(bars)} issues of KONEX on {day}"
 

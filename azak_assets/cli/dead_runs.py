@@ -10,12 +10,14 @@ import os
 import dagster as dg
 import psutil
 
+from azak_assets.partition_tags import WHY
+
 PROCESS_TAG = "azak/process"
 """Carried by runs that `azak run` executes itself: its pid and start time, so that a reused pid is not taken for it."""
 
 NO_RETRY = {"dagster/max_retries": "0"}
 """Carried by runs that somebody watches and starts again himself; Dagster's own retry would come on top of that."""
-FIRST_LOAD = {"azak/why": "first load", **NO_RETRY}
+FIRST_LOAD = {WHY: "first load", **NO_RETRY}
 """Carried by the backfills of `azak up` and their runs."""
 
 UNFINISHED = frozenset({"REQUESTED", "CANCELING", "FAILING"})
@@ -68,6 +70,6 @@ def cancel_first_loads(instance: dg.DagsterInstance) -> int:
             canceled_one = backfill.with_status(type(backfill.status)["CANCELED"])  # type: ignore[no-untyped-call]
             instance.update_backfill(canceled_one)
             canceled += 1
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=WAITING, tags={"azak/why": FIRST_LOAD["azak/why"]})):
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=WAITING, tags={WHY: FIRST_LOAD[WHY]})):
         instance.report_run_canceled(run, "The `azak up` that wanted this load has ended.")
     return canceled

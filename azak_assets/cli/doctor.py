@@ -1,4 +1,4 @@
-"""`azak doctor`: every setting, the mode, which upstream answers, the calendar's witnesses, disk and versions.
+"""`azak doctor`: every setting, the mode, which upstream answers, what contradicts the calendar, disk and versions.
 
 Belongs here: looking, never changing. Secrets are shown as set or not set.
 """
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.settings import Mode, Settings, described
-from azak_assets.warehouse import asof
+from azak_assets.warehouse import asof, totals
 from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
 from azak_assets.warehouse.postgres import database, server, stamp
 from azak_assets.warehouse.postgres.address import DatabaseError
@@ -67,7 +67,7 @@ def _settings(console: Console, settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Somebody we ask: the setting of the address, those of the keys, and whether Azak cannot work without."""
+    """An upstream: the setting of the address, those of the keys, and whether Azak cannot work without."""
 
     name: str
     address: str
@@ -138,8 +138,8 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
         state = database.status(url)
         engine = database.create_engine(url)
         with engine.connect() as connection:
-            version = connection.scalar(sa.text("show server_version"))
-            latest = connection.scalar(sa.text("select max(trade_date) from raw.daily_bars")) if state.current else None
+            latest = totals.newest_day_with_bars(connection) if state.current else None
+        version = database.server_version(url)
         of_world = stamp.current(url) if state.current else None
         console.print(
             f"database: PostgreSQL {version}, world {of_world or 'none yet'}, "
@@ -155,39 +155,39 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
 
 
 @dataclass(frozen=True)
-class Testimony:
+class CalendarDays:
     """The days on which a source has the exchange open, and those on which it has it closed."""
 
     open: frozenset[date]
     closed: frozenset[date]
 
 
-def observed_trading(engine: sa.Engine) -> Testimony:
+def observed_trading(engine: sa.Engine) -> CalendarDays:
     """Days with daily bars, and sessions without any between two that have some.
 
-    A wider hole is a backfill that is still to be made and says nothing about the calendar.
+    A wider hole is a backfill that is still to be made and proves nothing about the calendar.
     """
     days = frozenset(asof.count_by_day(engine, "raw.daily_bars")["day"])
     if not days:
-        return Testimony(days, days)
+        return CalendarDays(days, days)
     holes = [
         session.day
         for session in krx.sessions(min(days), max(days))
         if session.day not in days
         and {krx.previous_session(session.day).day, krx.next_session(session.day).day} <= days
     ]
-    return Testimony(days, frozenset(holes))
+    return CalendarDays(days, frozenset(holes))
 
 
-def broker(engine: sa.Engine) -> Testimony:
-    """What the broker's holiday service said of the days it was asked about."""
+def broker(engine: sa.Engine) -> CalendarDays:
+    """What the broker's holiday service answered for the days it was asked about."""
     answers = asof.read(engine, "raw.broker_calendar", columns=["day", "is_open"])
     is_open = answers["is_open"].astype(bool)
-    return Testimony(frozenset(answers.loc[is_open, "day"]), frozenset(answers.loc[~is_open, "day"]))
+    return CalendarDays(frozenset(answers.loc[is_open, "day"]), frozenset(answers.loc[~is_open, "day"]))
 
 
-WITNESSES: dict[str, Callable[[sa.Engine], Testimony]] = {"observed trading": observed_trading, "broker": broker}
-"""The witnesses beside the committed calendar that a database has."""
+COMPARED: dict[str, Callable[[sa.Engine], CalendarDays]] = {"observed trading": observed_trading, "broker": broker}
+"""What a database holds that the committed calendar is compared with."""
 
 
 def _calendar(console: Console, engine: sa.Engine | None) -> None:
@@ -197,14 +197,14 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
         f"calendar: last closed session {krx.last_closed_session(now).day}, current or next {session.day} "
         f"{session.open_at:%H:%M}–{session.close_at:%H:%M} KST, committed until {krx.LAST_DAY}"
     )
-    for name, ask in WITNESSES.items():
+    for name, ask in COMPARED.items():
         if engine is None:
             console.print(f"  {name}: not asked, it needs the database")
             continue
-        testimony = ask(engine)
+        observed = ask(engine)
         disagreements = {
-            "open on days that the calendar has closed": sorted(filter(_is_closed, testimony.open)),
-            "closed on days that the calendar has open": sorted(filter(krx.is_session, testimony.closed)),
+            "open on days that the calendar has closed": sorted(filter(_is_closed, observed.open)),
+            "closed on days that the calendar has open": sorted(filter(krx.is_session, observed.closed)),
         }
         found = [f"{what}: {', '.join(map(str, days))}" for what, days in disagreements.items() if days]
         if found:
@@ -213,11 +213,11 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
                 "azak_assets/krx/data with a source.",
                 soft_wrap=True,
             )
-        elif testimony.open:
-            first, last = min(testimony.open), max(testimony.open)
-            console.print(f"  {name} agrees: {len(testimony.open)} sessions {first} … {last}")
+        elif observed.open:
+            first, last = min(observed.open), max(observed.open)
+            console.print(f"  {name} agrees: {len(observed.open)} sessions {first} … {last}")
         else:
-            console.print(f"  {name}: has said nothing yet")
+            console.print(f"  {name}: no days yet")
 
 
 MINUTE_CALLS = 1.0

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,6 @@ DBT_PROJECT = REPOSITORY / "azak_dbt"
 
 
 KIND_OF_WORLD = {"live": "", "seed": " (sandbox: invented data)", "replay": " (sandbox: recorded data, replayed)"}
-
-
-def newest_final_session(now: datetime) -> krx.Session:
-    """The newest session whose bars are final at ``now``."""
-    return krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
 
 
 HISTORY_SESSIONS = 60

@@ -29,7 +29,7 @@ def sentences(error: Exception) -> list[str]:
         ]
     for cause in _chain(error):
         if getattr(cause, "sqlstate", None) == DISK_FULL or getattr(cause, "pgcode", None) == DISK_FULL:
-            return [disk_is_full(str(cause))]
+            return [disk_full_message(str(cause))]
     if home.startswith(("sqlalchemy.", "psycopg", "dagster_postgres")) and name in LOST_DATABASE:
         said = str(getattr(error, "orig", error)).splitlines()[0]
         return [f"PostgreSQL went away ({said}): see that it runs (`azak db status`) and repeat the command."]
@@ -61,7 +61,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     yield from seen
 
 
-def disk_is_full(said: str) -> str:
+def disk_full_message(said: str) -> str:
     """The sentence for a PostgreSQL that could not write; ``said`` are its own words."""
     from azak_assets.settings import Settings  # noqa: PLC0415 - loads pydantic
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from azak_assets import krx
-from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, newest_final_session
+from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of
 from azak_assets.cli.graphql import CODE_LOCATION, POLL_S, ask, ask_patiently
 from azak_assets.cli.processes import Child
 from azak_assets.runtime import World
@@ -43,7 +43,7 @@ query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename ...
 
 def newest_sessions(world: World, count: int) -> list[date]:
     """The last ``count`` sessions with final bars, as far as the world has any."""
-    newest = newest_final_session(datetime.now(krx.KST)).day
+    newest = krx.newest_final_session(datetime.now(krx.KST)).day
     if world.last_day is not None:
         newest = min(newest, krx.session_on_or_before(world.last_day).day)
     days = [session.day for session in krx.sessions(krx.shift(newest, 1 - count).day, newest)] if count else []

@@ -16,11 +16,11 @@ from azak_assets.cli.environment import CannotStart, prepared
 from azak_assets.forecast.models import load_models
 from azak_assets.forecast.predict import forecast_articles
 from azak_assets.runtime import ChatModels, open_warehouse, retrieval
+from azak_assets.scoring.horizons import HORIZONS
 from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 
 RECENT = timedelta(days=30)
-HORIZONS = (1, 5, 20)
 
 
 def predict(console: Console, code: str, *, replay: Path | None, seed: int) -> None:

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, environment, ready_databases, ready_manifest
-from azak_assets.cli.run import COUNTS, Outcome
+from azak_assets.cli.run import COUNTS, RunOutcome
 from azak_assets.partition_tags import PARTITION, RANGE_END, RANGE_START
 from azak_assets.renamed import JOBS
 from azak_assets.runtime import Stores, Upstreams, World
@@ -56,7 +56,7 @@ def upstreams_of(
 class Rerun:
     """What a re-run did, over all of its runs."""
 
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: RunOutcome = field(default_factory=RunOutcome)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     missing: dict[recordings.Key, None] = field(default_factory=dict)
     runs: int = 0
@@ -201,7 +201,7 @@ def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _note(done: Rerun, result: "dg.ExecuteInProcessResult") -> None:
-    outcome = Outcome()
+    outcome = RunOutcome()
     for event in result.all_events:
         outcome.note(event)
     for name, counts in outcome.counts.items():

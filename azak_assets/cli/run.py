@@ -27,11 +27,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from azak_assets import krx
-from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, newest_final_session, prepared
-from azak_assets.cli.failures import disk_is_full, says_disk_is_full
+from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, prepared
+from azak_assets.cli.failures import disk_full_message, says_disk_is_full
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
-from azak_assets.partition_tags import RANGE_END, RANGE_START
+from azak_assets.partition_tags import RANGE_END, RANGE_START, WHY
 from azak_assets.universe import FIRST_TRADING_DAY
+from azak_assets.warehouse import totals
 from azak_assets.warehouse.postgres import database
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Part:
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What a run did: counts by table from the materializations, failed steps, checks that did not pass, seconds, and
     whether somebody stopped it."""
 
@@ -106,7 +107,7 @@ def checked_range(first: date, last: date) -> list[krx.Session]:
         session = krx.session(last)
     except (krx.NotASession, krx.OutsideCalendar) as error:
         raise CannotStart(str(error)) from error
-    newest = newest_final_session(datetime.now(krx.KST))
+    newest = krx.newest_final_session(datetime.now(krx.KST))
     if session.day > newest.day:
         raise CannotStart(
             f"The session of {session.day} closes {session.close_at:%Y-%m-%d %H:%M} KST and has no final prices "
@@ -163,7 +164,7 @@ def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, 
         from azak_assets.definitions import defs  # noqa: PLC0415
 
         logging.getLogger("dagster").setLevel(logging.ERROR)
-        outcome = Outcome()
+        outcome = RunOutcome()
         with dg.DagsterInstance.get() as instance:
             if dead := end_dead_runs(instance, no_daemon=not is_held(ready.settings.azak_home / UP_LOCK)):
                 console.print(f"[green]✓[/] {dead} runs of killed processes ended")
@@ -184,7 +185,7 @@ def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, 
             # dbt prints a line a model and test; that belongs into a log, the terminal shows the steps.
             with (ready.settings.azak_home / "logs" / "run.log").open("w") as log, contextlib.redirect_stdout(log):
                 # Who watches this command starts it again himself: no daemon of an `azak up` beside it should.
-                own = {"azak/why": "azak run", PROCESS_TAG: this_process(), **NO_RETRY}
+                own = {WHY: "azak run", PROCESS_TAG: this_process(), **NO_RETRY}
                 parts = (
                     Part("reference data", reference, own),
                     Part("prices", prices, {**own, **price_days}),
@@ -199,7 +200,7 @@ def _run(console: Console, sessions: list[krx.Session], *, replay: Path | None, 
 
 
 def _execute(
-    console: Console, job: "dg.JobDefinition", instance: "dg.DagsterInstance", *, part: Part, outcome: Outcome
+    console: Console, job: "dg.JobDefinition", instance: "dg.DagsterInstance", *, part: Part, outcome: RunOutcome
 ) -> bool:
     import dagster as dg  # noqa: PLC0415
 
@@ -234,7 +235,7 @@ def _cause(event: "dg.DagsterEvent") -> str:
         return str(event.message)
     name, _, said = error.message.strip().partition(": ")
     cause = said if said and name.endswith(error.cls_name or name) else error.message.strip()
-    return disk_is_full(cause) if says_disk_is_full(cause) else cause
+    return disk_full_message(cause) if says_disk_is_full(cause) else cause
 
 
 @contextmanager
@@ -280,49 +281,28 @@ def _followed(console: Console, instance: "dg.DagsterInstance", run_id: str, wha
         thread.join(timeout=30)
 
 
-HEADLINES = {
-    "articles": ("raw.news_articles", "count(*)"),
-    "articles matched": ("marts.matches", "count(distinct article_id)"),
-    "forecasts": ("ml.predictions", "count(*)"),
-    "scores matured": ("ml.model_evaluations", "count(*) filter (where status = 'matured')"),
-    "scores pending": ("ml.model_evaluations", "count(*) filter (where status = 'pending')"),
-    "scores censored": ("ml.model_evaluations", "count(*) filter (where status = 'censored')"),
-}
-
-
-def _summarize(console: Console, url: str, outcome: Outcome) -> None:
+def _summarize(console: Console, url: str, outcome: RunOutcome) -> None:
     """The tables with their rows and what this run changed, the headline numbers, and what failed."""
     engine = database.create_engine(url)
     table = Table(title="rows by table", title_justify="left")
     for column in ("table", "rows", *COUNTS):
         table.add_column(column, justify="left" if column == "table" else "right", no_wrap=True)
-    totals: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
     try:
         with engine.connect() as connection:
-            inspector = sa.inspect(connection)
-            for schema in ("raw", "text", "ml", "marts"):
-                names = set(inspector.get_table_names(schema) + inspector.get_view_names(schema))
-                for name in sorted(name for name in names if name.removesuffix("_history") not in names - {name}):
-                    full = f"{schema}.{name}"
-                    rows = connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name, schema=schema)))
-                    counts = outcome.counts.get(full)
-                    totals.update(counts or {})
-                    shown = [str(counts[c]) if counts else "" for c in COUNTS]
-                    table.add_row(full, str(rows), *shown)
-                    if full in outcome.states:
-                        table.add_row(f"  {escape(outcome.states[full])}", "", *[""] * len(COUNTS), style="yellow")
+            for full, rows in totals.rows_by_table(connection):
+                counts = outcome.counts.get(full)
+                changed.update(counts or {})
+                shown = [str(counts[c]) if counts else "" for c in COUNTS]
+                table.add_row(full, str(rows), *shown)
+                if full in outcome.states:
+                    table.add_row(f"  {escape(outcome.states[full])}", "", *[""] * len(COUNTS), style="yellow")
             console.print(table)
-            for label, (relation, counted) in HEADLINES.items():
-                # A run that failed before dbt leaves no marts yet.
-                known = connection.scalar(sa.text("select to_regclass(:relation) is not null"), {"relation": relation})
-                schema, _, name = relation.partition(".")
-                statement: sa.Select[Any] = sa.select(sa.literal_column(counted)).select_from(
-                    sa.table(name, schema=schema)
-                )
-                console.print(f"  {label:17} {connection.scalar(statement) if known else 'not made yet'}")
+            for label, number in totals.headlines(connection):
+                console.print(f"  {label:17} {'not made yet' if number is None else number}")
     finally:
         engine.dispose()
-    console.print("  this run          " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
+    console.print("  this run          " + ", ".join(f"{count} {changed[count]}" for count in COUNTS))
     console.print(f"  seconds           {outcome.seconds:.1f}")
     for check in outcome.failed_checks:
         console.print(f"[yellow]! check failed:[/] {escape(check)}")

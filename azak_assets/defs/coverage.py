@@ -90,11 +90,9 @@ def needs_live_account(
 ) -> dg.MaterializeResult[None]:
     """Green, with a check that warns: a paper account never has ``what``, so that is no failure of the day."""
     context.log.warning("%s: %s", what, failure)
-    state = f"no {what}: this KIS account is a paper account, and the service needs a live one"
-    advice = f"{failure} Use the keys of a live account{instead}."
-    return dg.MaterializeResult(
-        metadata=metadata_of(StepReport(state=state)), check_results=[not_requested_check(asset, advice, passed=False)]
-    )
+    report = StepReport()
+    report.needs_live_account(what, failure, instead=instead)
+    return dg.MaterializeResult(metadata=metadata_of(report), check_results=[coverage_of(asset, report)])
 
 
 def coverage_of(asset: Sequence[str], report: StepReport) -> dg.AssetCheckResult:

@@ -17,15 +17,12 @@ from azak_assets.defs import jobs
 from azak_assets.defs.catchup import materialized_since, next_session_to_run, why_not_due
 from azak_assets.defs.disclosures.sensors import disclosures_collector
 from azak_assets.defs.health.sensors import source_health_watch
-from azak_assets.defs.market.flows import flows_are_out
-from azak_assets.defs.market.sensors import intraday_collector
+from azak_assets.defs.market.sensors import NO_STOCKS, STOCKS, intraday_collector
 from azak_assets.defs.news.assets import SEARCHED_TIERS_TAG
 from azak_assets.partition_tags import PARTITION
 from azak_assets.runtime import is_live
 
-STOCKS, DAILY_BARS, EVALUATIONS = (
-    dg.AssetKey(path) for path in (["raw", "stocks"], ["raw", "daily_bars"], ["ml", "model_evaluations"])
-)
+DAILY_BARS, EVALUATIONS = dg.AssetKey(["raw", "daily_bars"]), dg.AssetKey(["ml", "model_evaluations"])
 RUNNING_WHEN_LIVE = dg.DefaultScheduleStatus.RUNNING if is_live() else dg.DefaultScheduleStatus.STOPPED
 KST = "Asia/Seoul"
 EVERY_TEN_MINUTES = "*/10 * * * *"
@@ -37,7 +34,6 @@ TIERS_OF_A_MISSED_SESSION = "1"
 quota of the feed."""
 EVERY_TIER_AT = (8, 12, 18)
 """Hours (KST) whose first tick searches for every stock by name."""
-NO_STOCKS = "There are no stocks to ask for yet: run the job `reference`; it also runs before an open."
 
 Sessions = Mapping[date, datetime]
 """Session days, oldest first, with the instant from which on each is due."""
@@ -114,7 +110,7 @@ SESSION_SCHEDULES = (
         name="after_close",
         job=jobs.close_job.name,
         produces=jobs.CORRECTED,
-        ready_at=lambda session: session.close_at + krx.FINAL_AFTER_CLOSE,
+        ready_at=krx.final_at,
         among=_todays_and_scheduled,
         cron=EVERY_TEN_MINUTES,
         description=(
@@ -128,7 +124,7 @@ SESSION_SCHEDULES = (
         name="after_close_flows",
         job=jobs.flows_job.name,
         produces=jobs.FLOWS,
-        ready_at=flows_are_out,
+        ready_at=krx.flows_published_from,
         among=_scheduled,
         cron=EVERY_TEN_MINUTES,
         description="Half an hour after each session's close: 16:00, on exam days 17:00. Missed sessions come first.",
@@ -218,7 +214,7 @@ def _session_now(context: ScheduleEvaluationContext) -> tuple[datetime, krx.Sess
 
 def _with_final_bars(now: datetime) -> list[krx.Session]:
     """The newest sessions whose bars are final, oldest first."""
-    newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
+    newest = krx.newest_final_session(now)
     return krx.sessions(krx.shift(newest.day, 1 - LOOK_BACK_SESSIONS).day, newest.day)
 
 

@@ -72,9 +72,9 @@ def require_final_bars(window: Window, now: datetime) -> Window:
             next session on a closed day, which is right for news and wrong for prices; the message says from when on
             the session can be asked for.
     """
-    ready = window.last.close_at + krx.FINAL_AFTER_CLOSE
+    ready = krx.final_at(window.last)
     if now < ready:
-        newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE).day
+        newest = krx.newest_final_session(now).day
         raise dg.Failure(
             f"The session of {window.last.day} has no final bars yet: it opens {window.last.open_at:%Y-%m-%d %H:%M} "
             f"and its bars can be asked for from {ready:%H:%M} KST. Materialize it then; the newest session with "

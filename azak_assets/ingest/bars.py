@@ -15,6 +15,7 @@ from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.report import Plot, StepReport
 from azak_assets.ingest.round import Collected, ask, gather, store
+from azak_assets.ingest.stocks import was_listed
 from azak_assets.sources.failures import Empty
 from azak_assets.sources.records import DailyBar, IndexBar, IndexBreadth
 from azak_assets.warehouse.warehouse import Warehouse
@@ -67,10 +68,8 @@ def daily_bars(
 
 def _without_bars(stocks: pd.DataFrame, sessions: Sequence[krx.Session], gathered: Collected) -> set[str]:
     """The stocks that rightly answered with nothing: listed after the sessions, or gone before them."""
-    later = stocks["listed_on"].map(lambda day: pd.notna(day) and day > sessions[-1].day)
-    gone = stocks["delisted_on"].map(lambda day: pd.notna(day) and day <= sessions[0].day)
     empty = {code for code, failure in gathered.failures.items() if isinstance(failure, Empty)}
-    return empty & set(stocks.loc[later | gone, "stock_code"])
+    return empty & set(stocks.loc[~was_listed(stocks, sessions), "stock_code"])
 
 
 def _indexed(closes: "pd.Series[float]") -> "pd.Series[float]":
@@ -125,7 +124,7 @@ def index_breadth(
         SourceFailure: no index answered.
         CollectError: KIS has none of the session on its own evening; later it is lost.
     """
-    newest = krx.last_closed_session(now - krx.FINAL_AFTER_CLOSE)
+    newest = krx.newest_final_session(now)
     past = (
         f"KIS tells the breadth of the newest session, {newest.day}, and of no other: nothing for a session before it"
     )

@@ -11,7 +11,7 @@ from azak_assets.ingest.loop import HALF_HOUR
 
 EVERY = timedelta(minutes=5)
 MINUTE = timedelta(minutes=1)
-SETTLE = timedelta(seconds=5)
+BOOKED_WITHIN = timedelta(seconds=5)
 """So long after its end a minute is asked for: its last trades are booked by then, and no second version follows."""
 LAST_STRETCH = timedelta(minutes=5)
 """A half hour that would end so shortly before the session's last minute goes on to it."""

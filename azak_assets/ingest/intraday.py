@@ -18,7 +18,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.ingest.frames import frame_of
-from azak_assets.ingest.hours import EVERY, MINUTE, SETTLE, snapshot_time
+from azak_assets.ingest.hours import BOOKED_WITHIN, EVERY, MINUTE, snapshot_time
 from azak_assets.ingest.report import Finding, StepReport
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, SourceFailure
@@ -168,8 +168,8 @@ class Minutes:
 
     def round(self, now: datetime) -> None:
         """Ask for what is new of every stock."""
-        last = self._session.close_at + MINUTE + SETTLE
-        following = now.replace(second=0, microsecond=0) + MINUTE + SETTLE
+        last = self._session.close_at + MINUTE + BOOKED_WITHIN
+        following = now.replace(second=0, microsecond=0) + MINUTE + BOOKED_WITHIN
         self._next = None if now >= last else min(following, last)
         pending: dict[str, list[MinuteBar]] = {}
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from azak_assets.ingest.failures import CollectError
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.report import REPAIRED, StepReport
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.fields import Refused, reject
 from azak_assets.sources.records import Article, Batch, noted
@@ -33,7 +33,6 @@ SEARCH = "naver"
 MARKET_QUERIES = ("증시", "코스피", "코스닥")
 SHOWN = ["published_at", "press", "title", "url"]
 FAILURES_IN_A_ROW = 3
-REPAIRED = "texts decoded wrongly and repaired"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class NewsWindow:
     label: str
 
 
-class Answer(NamedTuple):
+class NewsAnswer(NamedTuple):
     """What a source answered to one query ("" for a feed)."""
 
     source: str
@@ -142,26 +141,26 @@ def _answers(
     names: Sequence[str],
     window: NewsWindow,
     log: logging.Logger,
-) -> Iterator[Answer]:
+) -> Iterator[NewsAnswer]:
     if search is not None:
         yield from _searched(search, [*MARKET_QUERIES, *names], window, log)
     for feed in feeds:
         try:
-            yield Answer(feed.source, "", feed.articles())
+            yield NewsAnswer(feed.source, "", feed.articles())
         except SourceFailure as failure:
-            yield Answer(feed.source, "", failure)
+            yield NewsAnswer(feed.source, "", failure)
 
 
 def _searched(
     search: "NaverSearchClient", queries: Sequence[str], window: NewsWindow, log: logging.Logger
-) -> Iterator[Answer]:
+) -> Iterator[NewsAnswer]:
     streak = FailureStreak(limit=FAILURES_IN_A_ROW)
     for done, query in enumerate(queries, start=1):
         try:
-            yield Answer(SEARCH, query, search.search(query, since=window.asked_from, until=window.known_until))
+            yield NewsAnswer(SEARCH, query, search.search(query, since=window.asked_from, until=window.known_until))
             streak.add(None)
         except SourceFailure as failure:
-            yield Answer(SEARCH, query, failure)
+            yield NewsAnswer(SEARCH, query, failure)
             streak.add(failure)
             # Every further query would wait out its retries, or be refused like this one; the feeds are still asked.
             if failure.action in ("stop", "alert") or streak.is_at_limit:

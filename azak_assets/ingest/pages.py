@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from azak_assets.ingest.failures import CollectError
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.report import REPAIRED, StepReport
 from azak_assets.sources.failures import Blocked, SourceFailure
 from azak_assets.sources.streak import FailureStreak
 from azak_assets.text.clean import excerpt, readable, repair_encoding
@@ -126,7 +126,7 @@ def _row(article: Wanted, page: "Page", extent: str, counts: Counter[str]) -> di
     counts.update(page.notes)
     counts[page.status] += 1
     if page.text and repair_encoding(page.text) != page.text:
-        counts["texts decoded wrongly and repaired"] += 1
+        counts[REPAIRED] += 1
     # The reader of the page has decoded its HTML: what is left is text. Its lines stay lines.
     text = "\n".join(line for line in map(readable, (page.text or "").splitlines()) if line) or None
     return {

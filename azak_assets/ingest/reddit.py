@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from azak_assets.ingest.failures import CollectError
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.report import REPAIRED, StepReport
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.records import Batch, RedditPost
 from azak_assets.text.articles import posts_frame
@@ -47,7 +47,7 @@ def collect_posts(warehouse: Warehouse, reddit: "RedditClient", *, source: str, 
     frame, repaired = posts_frame(posts.values())
     result = warehouse.load("raw.reddit_posts", frame, Scope(days=None), complete=False, source=source)
     report.add_load(result, frame, instant="published_at", columns=SHOWN)
-    report.count("repaired", repaired)
+    report.count(REPAIRED, repaired)
     for batch in batches.values():
         report.add_rejects(batch.rejects)
         for note, count in batch.notes.items():

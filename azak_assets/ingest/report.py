@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 10
 SAMPLE_COLUMNS = 8
 COUNTS = ("rows", "inserted", "changed", "unchanged", "retired")
+REPAIRED = "texts decoded wrongly and repaired"
+"""The note that counts them, for every source of texts."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class StepReport:
     def add_state(self, state: str) -> None:
         """Add one more reason why something is missing."""
         self.state = f"{self.state}; {state}" if self.state else state
+
+    def needs_live_account(self, what: str, failure: Exception, *, instead: str = "") -> None:
+        """Say that there is no ``what`` because the KIS account is a paper account, and what the operator can do."""
+        self.add_state(f"no {what}: this KIS account is a paper account, and the service needs a live one")
+        self.advice = f"{failure} Use the keys of a live account{instead}."
 
     def add(self, other: "StepReport") -> None:
         """Add what another part of the same step did to the same table."""

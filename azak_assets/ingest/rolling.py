@@ -18,6 +18,7 @@ from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.report import Plot, StepReport
 from azak_assets.ingest.round import PROBES, Collected, gather, store
+from azak_assets.ingest.stocks import listed_in
 from azak_assets.sources.failures import Empty
 from azak_assets.sources.records import Batch, InvestorFlow, OvertimeBar
 from azak_assets.warehouse.warehouse import Warehouse
@@ -67,7 +68,7 @@ def investor_flows(
     gathered = ask_newest(
         f"investor flows {label}",
         kis.investor_flows,
-        followed(warehouse, sessions, label),
+        listed_in(warehouse, sessions, label),
         days,
         surely=is_surely_given(days[-1], now),
         log=log,
@@ -111,7 +112,7 @@ def overtime_bars(
     gathered = ask_newest(
         f"after-hours prices {label}",
         kis.overtime_bars,
-        followed(warehouse, sessions, label),
+        listed_in(warehouse, sessions, label),
         days,
         surely=krx.has_single_price_session(now.date()) and is_surely_given(due[-1].day, now),
         log=log,
@@ -133,25 +134,6 @@ def overtime_bars(
     if state:
         log.warning("%s", state)
     return by_session(landed, state, later)
-
-
-def followed(warehouse: Warehouse, sessions: Sequence[krx.Session], label: str) -> list[str]:
-    """The stocks that were listed in some of the sessions, the most wanted first.
-
-    Raises:
-        CollectError: there are none.
-    """
-    columns = ["stock_code", "tier", "listed_on", "delisted_on"]
-    stocks = warehouse.read("raw.stocks", columns=columns, order_by=["tier", "stock_code"])
-    later = stocks["listed_on"].map(lambda day: pd.notna(day) and day > sessions[-1].day).astype(bool)
-    gone = stocks["delisted_on"].map(lambda day: pd.notna(day) and day <= sessions[0].day).astype(bool)
-    codes: list[str] = stocks.loc[~later & ~gone, "stock_code"].tolist()
-    if not codes:
-        raise CollectError(
-            f"raw.stocks has no stock that was listed in {label}, so there is nothing to ask for: materialize "
-            "raw/stocks first."
-        )
-    return codes
 
 
 def ready(

@@ -18,6 +18,7 @@ from azak_assets.ingest.hours import half_hour, snapshots_until
 from azak_assets.ingest.intraday import Minutes, Snapshots
 from azak_assets.ingest.report import Finding, Plot, StepReport
 from azak_assets.ingest.round import PROBES, Collected, ask, store
+from azak_assets.ingest.stocks import stocks_of_tiers
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
 from azak_assets.sources.records import Batch, MinuteBar, OrderBook, Quote
 from azak_assets.warehouse.warehouse import Warehouse
@@ -27,25 +28,10 @@ if TYPE_CHECKING:
 
 QUOTES, BOOKS, MINUTES = "raw.quote_snapshots", "raw.order_books", "raw.minute_bars"
 ALONE = "intraday collector"
+COLLECTED_TIERS = (1, 2)
 PLOTTED_STOCKS = 3
 SURELY_KEPT = timedelta(days=350)
 """KIS keeps "about one year" of minutes: a younger session without any is a failure, an older one is past its reach."""
-
-
-def followed(warehouse: Warehouse) -> list[str]:
-    """The stocks of tiers 1 and 2, the most wanted first.
-
-    Raises:
-        CollectError: there are none.
-    """
-    codes: list[str] = warehouse.read(
-        "raw.stocks", columns=["stock_code"], where={"tier": [1, 2], "is_active": True}, order_by=["tier", "stock_code"]
-    )["stock_code"].tolist()
-    if not codes:
-        raise CollectError(
-            "raw.stocks has no stock of tiers 1 and 2, so there is nothing to ask for: materialize raw/stocks first."
-        )
-    return codes
 
 
 def collect(
@@ -80,7 +66,7 @@ def collect(
         CollectError: no stocks to ask for, or past sessions without the minutes that KIS must still keep.
         RoundError: KIS failed as a whole.
     """
-    codes, began = followed(warehouse), now()
+    codes, began = stocks_of_tiers(warehouse, COLLECTED_TIERS), now()
     reports: dict[str, list[StepReport]] = {table: [] for table in tables}
     today = [session for session in sessions if session.day == began.date()]
     past = [session.day for session in sessions if session.day != began.date()]
@@ -114,7 +100,7 @@ def _collect_today(
     log: logging.Logger,
 ) -> dict[str, StepReport]:
     """Collect what can still be asked of today's session; a second collector leaves it to the first."""
-    can_be_asked = [table for table in tables if table == MINUTES or now() < session.close_at + krx.FINAL_AFTER_CLOSE]
+    can_be_asked = [table for table in tables if table == MINUTES or now() < krx.final_at(session)]
     with warehouse.if_alone(ALONE) as alone:
         if not alone:
             state = "another collector is at work on this session: nothing was asked beside it"
@@ -198,11 +184,11 @@ def past_minutes(
             gathered = _minutes_of(kis, day, codes, may_be_past_reach=today - day > SURELY_KEPT, log=log)
         except NotForThisAccount as failure:
             log.warning("minute bars: %s", failure)
-            report.add_state("no past minutes: this KIS account is a paper account, and the service needs a live one")
-            report.advice = (
-                f"{failure} Use the keys of a live account, or collect each session while it runs; where neither was "
-                "done scores enter at the close instead of the minute."
+            instead = (
+                ", or collect each session while it runs; where neither was done scores enter at the close instead of "
+                "the minute"
             )
+            report.needs_live_account("past minutes", failure, instead=instead)
             return report
         except SourceFailure as failure:
             raise RoundError(f"minute bars {day}", failure) from failure

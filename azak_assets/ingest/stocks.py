@@ -1,7 +1,8 @@
 """The listed stocks: from the master files to `raw.stocks`, with tiers, aliases and the issues that have gone.
 
-Belongs here: joining the master files with the universe, and when a missing issue counts as delisted. Does not belong
-here: the master files' format (`sources.kis.master`), tiers and aliases themselves (`universe`).
+Belongs here: joining the master files with the universe, when a missing issue counts as delisted, and which stocks of
+the table a step asks for: those listed in its sessions, or those of some tiers. Does not belong here: the master files'
+format (`sources.kis.master`), tiers and aliases themselves (`universe`).
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.report import StepReport
 from azak_assets.sources.records import ListedStock
@@ -46,6 +48,50 @@ def collect_stocks(warehouse: Warehouse, kis: "KisClient", today: date, *, sourc
     report.notes |= {f"tier {tier}": int(count) for tier, count in frame.groupby("tier").size().items()}
     report.notes["no longer listed"] = len(gone)
     return report
+
+
+def was_listed(stocks: pd.DataFrame, sessions: Sequence[krx.Session]) -> "pd.Series[bool]":
+    """For each stock (`listed_on`, `delisted_on`) whether it was listed in some of the sessions, oldest first."""
+    later = stocks["listed_on"].map(lambda day: pd.notna(day) and day > sessions[-1].day).astype(bool)
+    gone = stocks["delisted_on"].map(lambda day: pd.notna(day) and day <= sessions[0].day).astype(bool)
+    return ~(later | gone)
+
+
+def listed_in(warehouse: Warehouse, sessions: Sequence[krx.Session], label: str) -> list[str]:
+    """The stocks that were listed in some of the sessions, the most wanted first; ``label`` names them for people.
+
+    Raises:
+        CollectError: there are none.
+    """
+    columns = ["stock_code", "tier", "listed_on", "delisted_on"]
+    stocks = warehouse.read("raw.stocks", columns=columns, order_by=["tier", "stock_code"])
+    codes: list[str] = stocks.loc[was_listed(stocks, sessions), "stock_code"].tolist()
+    if not codes:
+        raise CollectError(
+            f"raw.stocks has no stock that was listed in {label}, so there is nothing to ask for: materialize "
+            "raw/stocks first."
+        )
+    return codes
+
+
+def stocks_of_tiers(warehouse: Warehouse, wanted: Sequence[int]) -> list[str]:
+    """The active stocks of the tiers, the most wanted first.
+
+    Raises:
+        CollectError: there are none.
+    """
+    codes: list[str] = warehouse.read(
+        "raw.stocks",
+        columns=["stock_code"],
+        where={"tier": list(wanted), "is_active": True},
+        order_by=["tier", "stock_code"],
+    )["stock_code"].tolist()
+    if not codes:
+        named = " and ".join(map(str, wanted))
+        raise CollectError(
+            f"raw.stocks has no stock of tiers {named}, so there is nothing to ask for: materialize raw/stocks first."
+        )
+    return codes
 
 
 def listed_frame(records: Sequence[ListedStock]) -> pd.DataFrame:

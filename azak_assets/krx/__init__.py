@@ -16,7 +16,14 @@ from azak_assets.krx.instants import (
     trading_days_of,
 )
 from azak_assets.krx.prices import PriceLimits, price_limits, round_to_tick, tick_size
-from azak_assets.krx.publication import FINAL_AFTER_CLOSE, SEEN_WITHIN, published_from, surely_published_from
+from azak_assets.krx.publication import (
+    SEEN_WITHIN,
+    final_at,
+    flows_published_from,
+    newest_final_session,
+    published_from,
+    surely_published_from,
+)
 from azak_assets.krx.sessions import (
     FIRST_DAY,
     KST,
@@ -38,7 +45,6 @@ from azak_assets.krx.sessions import (
 )
 
 __all__ = [
-    "FINAL_AFTER_CLOSE",
     "FIRST_DAY",
     "KST",
     "LAST_DAY",
@@ -52,10 +58,13 @@ __all__ = [
     "after_hours_end",
     "count_between",
     "current_or_next_session",
+    "final_at",
+    "flows_published_from",
     "has_single_price_session",
     "is_session",
     "is_stock_code",
     "last_closed_session",
+    "newest_final_session",
     "news_window",
     "next_session",
     "previous_session",

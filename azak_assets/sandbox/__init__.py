@@ -11,15 +11,15 @@ puts all behind one address.
 from azak_assets.sandbox.faults import PlanError, read_plan
 from azak_assets.sandbox.server import create_app, open_world, serve, start_in_thread
 from azak_assets.sandbox.wire.limits import Limits
-from azak_assets.sandbox.worlds.recorded import RecordedWorld, ReplayError
+from azak_assets.sandbox.worlds.recorded import RecordedDataError, RecordedWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.sandbox.worlds.world import UpstreamData
 
 __all__ = [
     "Limits",
     "PlanError",
+    "RecordedDataError",
     "RecordedWorld",
-    "ReplayError",
     "SeededWorld",
     "UpstreamData",
     "create_app",

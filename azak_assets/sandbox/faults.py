@@ -68,7 +68,7 @@ class Fault(BaseModel):
         return str(kind) if isinstance(kind, int) else kind  # YAML takes 500 for a number
 
     @model_validator(mode="after")
-    def _is_one_fault(self) -> "Fault":
+    def _require_one_fault(self) -> "Fault":
         named = [name for name in ("kind", "status", "delay", "field") if getattr(self, name) is not None]
         if len(named) != 1:
             found = ", ".join(named) or "none"

@@ -46,7 +46,7 @@ def _wall_clock() -> datetime:
 
 
 def open_world(replay: Path | None, seed: int) -> UpstreamData:
-    """The recorded world of a folder, or the seeded one. Raises ReplayError for a folder that cannot be served."""
+    """The recorded world of a folder (RecordedDataError where it cannot be served), or the seeded one."""
     return SeededWorld(seed) if replay is None else RecordedWorld(replay)
 
 
@@ -112,7 +112,7 @@ def _config(app: Starlette) -> uvicorn.Config:
 def serve(host: str, port: int, replay: Path | None, seed: int, plan: Sequence[Fault] = ()) -> None:
     """Serve in the foreground until SIGINT or SIGTERM; silent.
 
-    Raises ReplayError for a folder that cannot be served and OSError for a port that is taken, before it answers.
+    Raises RecordedDataError for a folder that cannot be served and OSError for a port that is taken, before it answers.
     """
     with socket.create_server((host, port)) as listener, suppress(KeyboardInterrupt):
         app = create_app(open_world(replay, seed), plan=plan)

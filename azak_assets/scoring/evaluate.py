@@ -82,7 +82,7 @@ class _Resolved:
         """Add to a resolution when it was known and the hash of everything its scores rest on."""
         if one.status == "pending":
             return cls(entry, one, sigma20, cutoff_at, (), (), None)
-        known_at = one.known_at or krx.session(one.exit_day).close_at + krx.FINAL_AFTER_CLOSE
+        known_at = one.known_at or krx.final_at(krx.session(one.exit_day))
         highs, lows = window
         evidence = [
             one.status,
@@ -142,7 +142,7 @@ def _read_predictions(warehouse: Warehouse, first: date, end: date) -> pd.DataFr
 
 
 def _resolve_all(warehouse: Warehouse, asked: pd.DataFrame) -> dict[tuple[str, datetime, int], _Resolved]:
-    """Settle every distinct stock, cut-off and horizon once; models that share them share the market too."""
+    """Resolve every distinct stock, cut-off and horizon once; models that share them share the market too."""
     cutoffs = asked["cutoff_at"].dt.tz_convert(UTC)
     first = krx.session_on_or_before(cutoffs.min().tz_convert(krx.KST).date()).day
     last = krx.shift(krx.tradable_session(cutoffs.max().to_pydatetime()).day, max(HORIZONS)).day
@@ -189,7 +189,7 @@ def _window(entry: Entry, bars: Mapping[date, Bar], minute: MinuteEntry | None, 
     if entry.kind == "minute" and minute is not None:
         # What the stock did earlier that day was no longer to be had.
         highs[0], lows[0] = minute.high, minute.low
-    base_day = krx.last_closed_session(cutoff_at - krx.FINAL_AFTER_CLOSE).day
+    base_day = krx.newest_final_session(cutoff_at).day
     steps = [bars[one.day].factor for one in krx.sessions(base_day, days[-1])[1:] if one.day in bars]
     factors = list(accumulate(steps, mul))[-len(days) :]
     return tuple(map(truediv, highs, factors)), tuple(map(truediv, lows, factors))

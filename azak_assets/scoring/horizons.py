@@ -127,7 +127,7 @@ def resolve(
     market_days: Container[date],
     delisted_on: date | None,
 ) -> Resolution:
-    """Settle one forecast at one horizon against one stock's bars, as they are now.
+    """Resolve one forecast at one horizon against one stock's bars, as they are now.
 
     `market_days` are the days on which anything traded: such a day without our bar censors once the stock has a later
     bar, or is delisted; any other is still to come.

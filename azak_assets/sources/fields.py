@@ -7,7 +7,7 @@ Put here readers that more than one upstream needs. A reader raises `Refused` wi
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -25,6 +25,9 @@ RECORD_SHOWN = 2000
 
 AHEAD = timedelta(hours=24)
 """A publisher's clock may run ahead, or an article be announced for tomorrow; what is dated later is no time of it."""
+
+DATE_ONLY = time(23, 59, 59)
+"""The time of day under which an article without one is served; no press stamps it by chance."""
 
 _WHOLE = re.compile(r"(-?\d+)(\.0+)?", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
@@ -143,6 +146,11 @@ def instant(row: Row, field: str, now: datetime) -> datetime:
     if parsed.tzinfo is None:
         raise Refused(field, value, "states no offset from UTC")
     return _of_our_time(field, value, parsed, now)
+
+
+def is_date_only(published_at: datetime) -> bool:
+    """Whether this is the end of a KST day to the second, which stands for an article without a time of day."""
+    return published_at.astimezone(krx.KST).time() == DATE_ONLY
 
 
 def epoch(row: Row, field: str, now: datetime) -> datetime:

@@ -8,14 +8,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from datetime import time as time_of_day
 from typing import Any
 
 from azak_assets import krx
 from azak_assets.ports import Channel
 from azak_assets.sources.answer import Answer, payload_hash
 from azak_assets.sources.failures import ContractChanged, RateLimited, Unauthorized, Unavailable
-from azak_assets.sources.fields import Refused, Row, instant, markup, optional_text, parse_rows
+from azak_assets.sources.fields import Refused, Row, instant, is_date_only, markup, optional_text, parse_rows
 from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Transport
 
@@ -27,8 +26,6 @@ STARTS = [*range(1, 1000, DISPLAY), 1000]
 CALLS_A_DAY = 25_000
 QUOTA_USED = "010"
 _HOME_PAGE = re.compile(r"https?://[^/?#]*/?", re.IGNORECASE)
-DATE_ONLY = time_of_day(23, 59, 59)
-"""The time of day under which an article without one is served; no press stamps it by chance."""
 
 
 class NaverSearchClient:
@@ -104,11 +101,6 @@ class NaverSearchClient:
 
         params = {"query": query, "display": str(DISPLAY), "start": str(start), "sort": "date"}
         return self._http.ask(read, "/v1/search/news.json", params=params)
-
-
-def is_date_only(published_at: datetime) -> bool:
-    """Whether this is the end of a KST day to the second, which stands for an article without a time of day."""
-    return published_at.astimezone(krx.KST).time() == DATE_ONLY
 
 
 def _result(answer: Answer) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from azak_assets.ports import Connect, Question, RecordedAnswer, Recorder, Recordings
+from azak_assets.ports import Connect, RecordedAnswer, RecordedRequest, Recorder, Recordings
 from azak_assets.sources.failures import SECRET_PARAMETERS, SHORTEST_SECRET, NotKept
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Call:
     """What a recording needs of a request beyond its URL and headers."""
 
     upstream: str
-    question: Question | None
+    question: RecordedRequest | None
     """None for a request that is not recorded: whatever is no GET signs in or sends."""
     secrets: tuple[str, ...] = field(repr=False)
     follows_redirects: bool
@@ -53,11 +53,11 @@ class Call:
         return cls(upstream, question, secrets, follows_redirects)
 
 
-def _question(upstream: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Question:
+def _question(upstream: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> RecordedRequest:
     public = [(name, value) for name, value in sorted(params.items()) if name.lower() not in SECRET_PARAMETERS]
     about = sorted((name.lower(), value) for name, value in headers.items() if name.lower() in QUESTION_HEADERS)
     timeless = [(name, value) for name, value in public if name not in CLOCK_PARAMETERS]
-    return Question(
+    return RecordedRequest(
         upstream,
         path + (f"?{urlencode(public)}" if public else ""),
         tuple(about),
@@ -102,7 +102,7 @@ class _Tee(httpx.SyncByteStream):
     """The decoded body of an answer, recorded when its last piece has been read."""
 
     def __init__(
-        self, response: httpx.Response, question: Question, secrets: Iterable[str], recorder: Recorder
+        self, response: httpx.Response, question: RecordedRequest, secrets: Iterable[str], recorder: Recorder
     ) -> None:
         self._response = response
         self._question = question

@@ -18,8 +18,7 @@ from azak_assets import krx
 from azak_assets.ports import Channel, ValidatorStore
 from azak_assets.sources.answer import Answer, payload_hash, undeclared_xml
 from azak_assets.sources.failures import ContractChanged, Empty, Unavailable
-from azak_assets.sources.fields import Refused, Row, instant, markup, optional_text, parse_rows
-from azak_assets.sources.naver import is_date_only
+from azak_assets.sources.fields import Refused, Row, instant, is_date_only, markup, optional_text, parse_rows
 from azak_assets.sources.records import Article, Batch, Reject, noted
 from azak_assets.sources.transport import Transport
 

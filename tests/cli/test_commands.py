@@ -123,7 +123,7 @@ def test_doctor_with_a_running_home_and_a_sandbox(home: Path) -> None:
         shown = done(home, "doctor", AZAK_SANDBOX_URL=url)
     assert f"PostgreSQL {server.MAJOR_VERSION}" in shown
     assert "newest daily bars none" in shown
-    assert "observed trading: has said nothing yet" in shown
+    assert "observed trading: no days yet" in shown
     assert "minute bars of 540 stocks, or of 385 with quotes and books" in shown
     assert "tiers 1 and 2 have 0" in shown
     assert shown.count("yes (HTTP") >= 6
@@ -242,7 +242,7 @@ def test_doctor_says_on_which_days_observed_trading_and_the_calendar_disagree(ho
         assert "closed on days that the calendar has open: 2026-09-22" in shown
 
         bars(home, [date(2026, 8, 3), *after])
-        assert "observed trading agrees: 3 sessions" in done(home, "doctor"), "what nobody loaded yet is no witness"
+        assert "observed trading agrees: 3 sessions" in done(home, "doctor"), "a day not loaded yet proves nothing"
     finally:
         bars(home, [])
 

@@ -24,6 +24,7 @@ import pytest
 
 from azak_assets import krx
 from azak_assets.cli.processes import family
+from azak_assets.loopback import free_port
 from azak_assets.warehouse.postgres import database, server
 from tests.homes import AZAK, Home
 from tests.homes import family as family_of
@@ -33,18 +34,12 @@ START_S, STOP_S, LOAD_S = 240, 60, 600
 STARTED = "Ctrl-C stops everything"
 
 
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Launched:
     """One `azak up` in its own session, its output in a file."""
 
     def __init__(self, home: Path, *options: str, sessions: int = 0) -> None:
         self.home = home
-        self.port = a_free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = home / "output.txt"
         self.began = time.monotonic()
@@ -279,7 +274,7 @@ def test_the_address_for_bi_tools_reads_marts_and_nothing_else(running: Launched
 
 
 def test_a_second_one_on_the_same_home_is_refused(running: Launched, home: Path) -> None:
-    said = refused(home, "--port", str(a_free_port()))
+    said = refused(home, "--port", str(free_port()))
     assert "already runs" in said
     assert str(home) in said
     assert "Ctrl-C" in said

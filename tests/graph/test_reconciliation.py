@@ -95,7 +95,7 @@ def load_bars(world: Exchange, warehouse: Warehouse) -> Callable[..., dict[str, 
                 "high": None if halted[code] else bar.high, "low": None if halted[code] else bar.low,
                 "close": bar.close, "volume": bar.volume, "turnover_krw": bar.turnover_krw,
                 "is_halted": halted[code], "base_price": None, "base_ratio": None, "base_reason": None,
-                "known_at": krx.session(day).close_at + krx.FINAL_AFTER_CLOSE,
+                "known_at": krx.final_at(krx.session(day)),
             }
             for code, bar in bars.items()
             if code not in but

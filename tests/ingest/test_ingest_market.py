@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Protocol
 
 import pytest
@@ -145,7 +145,7 @@ def test_flows_reach_back_about_thirty_sessions_and_name_the_sessions_that_lande
         found.upstreams.kis,
         sessions,
         found.clock.now,
-        from_when=lambda one: one.close_at + timedelta(minutes=30),
+        from_when=krx.flows_published_from,
         label="some sessions",
         source="a test",
         log=LOG,
@@ -163,7 +163,7 @@ def test_flows_that_are_not_out_cost_no_request(open_at: OpenAt) -> None:
         found.upstreams.kis,
         [FRIDAY],
         found.clock.now,
-        from_when=lambda one: one.close_at + timedelta(minutes=30),
+        from_when=krx.flows_published_from,
         label="a session",
         source="a test",
         log=LOG,

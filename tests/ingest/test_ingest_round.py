@@ -25,7 +25,7 @@ SPOILT = Reject("{}", "stck_clpr", "만원", "is not a whole number")
 def bar(code: str, day: date, close: int = 100) -> DailyBar:
     return DailyBar(
         stock_code=code, trade_date=day, open=close, high=close, low=close, close=close, volume=1, turnover_krw=close,
-        is_halted=False, known_at=krx.session(day).close_at + krx.FINAL_AFTER_CLOSE,
+        is_halted=False, known_at=krx.final_at(krx.session(day)),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from azak_assets.defs import failures
 from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
 from azak_assets.loopback import free_port
+from azak_assets.partition_tags import PARTITION
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
@@ -41,6 +42,7 @@ from azak_assets.warehouse.postgres import database as databases
 from azak_assets.warehouse.postgres import stamp
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
+from tests.harness import tags_of_range
 from tests.homes import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
 
@@ -48,7 +50,7 @@ from tests.integration.replay_folder import COMPANIES, FIRST, LAST
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
 
 FOR_EVER = 100_000
-RANGE = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
+RANGE = tags_of_range(FIRST, LAST)
 DAILY = [["raw", name] for name in ("daily_bars", "index_bars", "disclosures", "news_articles", "news_sightings")]
 REFERENCE = [["raw", "stocks"], ["raw", "corp_codes"]]
 
@@ -297,7 +299,7 @@ def test_doctor_says_that_a_feed_has_not_changed_since_its_items_were_stored(mak
 
 
 def current_session() -> dict[str, str]:
-    return {"dagster/partition": str(krx.session_on_or_after(datetime.now(krx.KST).date()).day)}
+    return {PARTITION: str(krx.session_on_or_after(datetime.now(krx.KST).date()).day)}
 
 
 @pytest.mark.parametrize(
@@ -356,7 +358,7 @@ def loaded_once(
         assert make(*REFERENCE).success
         assert make(*DAILY, tags=RANGE).success
         recorded.is_corrected = True
-        assert make(["raw", "daily_bars"], tags={**RANGE, "dagster/asset_partition_range_end": str(FIRST)}).success
+        assert make(["raw", "daily_bars"], tags=tags_of_range(FIRST)).success
         with dg.DagsterInstance.ephemeral() as instance:
             job = definitions.resolve_job_def("disclosures")
             assert job.execute_in_process(instance=instance, partition_key=str(FIRST)).success

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import RecordedWorld, ReplayError
+from azak_assets.sandbox import RecordedDataError, RecordedWorld
 
 KEYS = {"X-Naver-Client-Id": "an-id", "X-Naver-Client-Secret": "a-secret"}
 
@@ -212,7 +212,7 @@ def test_a_missing_file_only_takes_its_feed_away(folder, file, feed):
 def test_a_missing_column_is_named_with_its_file(folder, column):
     file, name = column
     _write(folder, file, FILES[file].replace(name, "another", 1))
-    with pytest.raises(ReplayError, match=rf"{re.escape(file)}: column '{name}' is missing in row 1"):
+    with pytest.raises(RecordedDataError, match=rf"{re.escape(file)}: column '{name}' is missing in row 1"):
         RecordedWorld(folder)
 
 
@@ -244,7 +244,7 @@ def test_a_missing_column_is_named_with_its_file(folder, column):
 def test_a_bad_value_is_named_with_file_column_and_row(folder, file, old, new, column, row):
     assert old in FILES[file]
     _write(folder, file, FILES[file].replace(old, new, 1))
-    with pytest.raises(ReplayError) as refused:
+    with pytest.raises(RecordedDataError) as refused:
         RecordedWorld(folder)
     message = str(refused.value)
     assert file in message
@@ -263,7 +263,7 @@ def test_blank_lines_are_passed_over_and_counted(folder):
     assert spaced.search("증시", now) == whole.search("증시", now)
     assert spaced.issues(now) == whole.issues(now)
     _write(folder, "news.csv", NEWS.replace("\n", "\n\n", 1).replace("2022-01-03", "gestern"))
-    with pytest.raises(ReplayError, match="column 'published_date', row 3: 'gestern'"):
+    with pytest.raises(RecordedDataError, match="column 'published_date', row 3: 'gestern'"):
         RecordedWorld(folder)
 
 
@@ -272,20 +272,22 @@ def test_unreadable_files_and_folders_are_named(folder, tmp_path):
     damaged = whole[:20] + bytes(byte ^ 0xFF for byte in whole[20:40]) + whole[40:]
     for broken in (b"not gzip at all", whole[: len(whole) // 2], damaged, gzip.compress("가람물산".encode("cp949"))):
         (folder / "daily_bars.csv.gz").write_bytes(broken)
-        with pytest.raises(ReplayError, match=r"daily_bars\.csv\.gz: .*Expected a readable gzip of UTF-8 CSV"):
+        with pytest.raises(RecordedDataError, match=r"daily_bars\.csv\.gz: .*Expected a readable gzip of UTF-8 CSV"):
             RecordedWorld(folder)
     (folder / "daily_bars.csv.gz").write_bytes(whole)
     _write(folder, "news.csv", NEWS + "990010,세 칸,뿐\n")
-    with pytest.raises(ReplayError, match=r"news\.csv: row 3 has 3 values\. Expected 5"):
+    with pytest.raises(RecordedDataError, match=r"news\.csv: row 3 has 3 values\. Expected 5"):
         RecordedWorld(folder)
     _write(folder, "news.csv", NEWS + f"990010,{'긴 제목' * 50_000},,2022-01-03,\n")
-    with pytest.raises(ReplayError, match=r"news\.csv: row 3: field larger than field limit .*Expected a row of CSV"):
+    with pytest.raises(
+        RecordedDataError, match=r"news\.csv: row 3: field larger than field limit .*Expected a row of CSV"
+    ):
         RecordedWorld(folder)
     _write(folder, "news.csv", "가" * 200_000 + "\n" + NEWS)
-    with pytest.raises(ReplayError, match=r"news\.csv: row 1: field larger"):
+    with pytest.raises(RecordedDataError, match=r"news\.csv: row 1: field larger"):
         RecordedWorld(folder)
-    with pytest.raises(ReplayError, match="no such folder"):
+    with pytest.raises(RecordedDataError, match="no such folder"):
         RecordedWorld(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ReplayError, match="nothing to replay"):
+    with pytest.raises(RecordedDataError, match="nothing to replay"):
         RecordedWorld(tmp_path / "empty")

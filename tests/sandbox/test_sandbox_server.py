@@ -9,17 +9,13 @@ import time
 import httpx
 import pytest
 
+from azak_assets.loopback import free_port
 from azak_assets.sandbox import serve
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_server_is_silent_and_ends_on_a_signal(end):
-    port = _free_port()
+    port = free_port()
     program = f"from azak_assets.sandbox import serve; serve('127.0.0.1', {port}, None, 3)"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:

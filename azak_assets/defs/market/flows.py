@@ -3,8 +3,6 @@
 Belongs here: declaring `raw.investor_flows`. How a service without a range of days is asked is in `ingest.rolling`.
 """
 
-from datetime import datetime
-
 import dagster as dg
 
 from azak_assets import krx
@@ -14,15 +12,9 @@ from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import require_final_bars, window_of
 from azak_assets.runtime import Upstreams
-from azak_assets.sources.kis.flows import FLOWS_DELAY
 from azak_assets.warehouse.warehouse import Warehouse
 
 ASSET = ["raw", "investor_flows"]
-
-
-def flows_are_out(session: krx.Session) -> datetime:
-    """From when on a session's flows can be asked for."""
-    return session.close_at + FLOWS_DELAY
 
 
 @table_asset(
@@ -56,7 +48,7 @@ def investor_flows(
             upstreams.kis,
             window.sessions,
             now,
-            from_when=flows_are_out,
+            from_when=krx.flows_published_from,
             label=window.label,
             source=f"{upstreams.source}KIS FHKST01010900",
             log=context.log,

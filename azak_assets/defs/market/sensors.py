@@ -16,6 +16,7 @@ from azak_assets.ingest.loop import HALF_HOUR
 from azak_assets.runtime import is_live
 
 STOCKS = dg.AssetKey(["raw", "stocks"])
+NO_STOCKS = "There are no stocks to ask for yet: run the job `reference`; it also runs before an open."
 LONGEST_RUN = HALF_HOUR + LAST_STRETCH
 """Were a longer run alive after all, the new one would find its lock held and leave it to work."""
 
@@ -45,5 +46,5 @@ def intraday_collector(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
             session = krx.next_session(session.day)
         return dg.SkipReason(f"No session runs: the next opens {session.open_at:%Y-%m-%d %H:%M}.")
     if context.instance.get_latest_materialization_event(STOCKS) is None:
-        return dg.SkipReason("There are no stocks to ask for yet: run the job `reference`.")
+        return dg.SkipReason(NO_STOCKS)
     return collectors.next_run(context.instance, intraday_job.name, session, now, longest=LONGEST_RUN)

@@ -3,21 +3,26 @@
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.universe import TIER_1_MOST, TIERS_1_AND_2_MOST
 from azak_assets.warehouse.warehouse import Warehouse
 
 
 @dg.asset_check(
-    asset=["raw", "stocks"], description="Names are there, and tiers 1 and 2 fit their quota (30 and 200 stocks)."
+    asset=["raw", "stocks"],
+    description=(
+        f"Names are there, and tiers 1 and 2 fit their quota ({TIER_1_MOST} and {TIERS_1_AND_2_MOST} stocks)."
+    ),
 )
 def tiers_fit_their_quota(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
     """More stocks in the upper tiers would overdraw the search and minute-bar budgets."""
     active = warehouse.read("raw.stocks", columns=["tier", "name"], where={"is_active": True})
     first, second = int((active["tier"] == 1).sum()), int((active["tier"] <= 2).sum())
     nameless = int((active["name"].str.strip() == "").sum())
+    fit = first <= TIER_1_MOST and second <= TIERS_1_AND_2_MOST
     return dg.AssetCheckResult(
-        passed=first <= 30 and second <= 200 and nameless == 0 and len(active) > 0,
+        passed=fit and nameless == 0 and len(active) > 0,
         metadata={"active": len(active), "tier 1": first, "tiers 1 and 2": second, "without a name": nameless},
-        description="Lower tiers in azak_assets/universe.csv." if second > 200 or first > 30 else "",
+        description="" if fit else "Lower tiers in azak_assets/universe.csv.",
     )
 
 

@@ -19,6 +19,7 @@ from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
 from azak_assets.ingest.report import StepReport
+from azak_assets.partition_tags import WHY
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount
 from azak_assets.warehouse.warehouse import Warehouse
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from azak_assets.ingest.companies import CompanyTable
 
 FRESH_FOR = timedelta(days=7)
-LOADS_EVERYTHING = "azak/why"
-"""Tag of the runs that load whatever there is: they need not ask for what a weekly run has brought."""
 PRODUCT_INFO, FINANCIAL_RATIOS = ["raw", "product_info"], ["raw", "financial_ratios"]
 
 
@@ -103,8 +102,11 @@ def _weekly(
 
 
 def _asked_lately(context: dg.AssetExecutionContext, asset: list[str]) -> dg.MaterializeResult[None] | None:
-    """In a run that loads everything: the result that says when this was asked for, if that is not a week ago yet."""
-    if LOADS_EVERYTHING not in context.run.tags:
+    """In a run that loads everything: the result that says when this was asked for, if that is not a week ago yet.
+
+    Runs with `WHY` load whatever there is: they need not ask for what a weekly run has brought.
+    """
+    if WHY not in context.run.tags:
         return None
     at = last_asked(context.instance, dg.AssetKey(asset))
     if at is None or datetime.now(krx.KST) - at >= FRESH_FOR:

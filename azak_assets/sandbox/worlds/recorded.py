@@ -64,7 +64,7 @@ REMARK_LETTERS = {
 CORP_CLASSES = {"유": "Y", "코": "K", "넥": "N", "기": "E"}
 
 
-class ReplayError(ValueError):
+class RecordedDataError(ValueError):
     """A recorded file that cannot be served: names file, column, row (the header is row 1) and what is expected."""
 
 
@@ -78,12 +78,14 @@ class _Table:
             text = raw.decode("utf-8-sig")
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             expected = "a readable gzip of UTF-8 CSV" if path.suffix == ".gz" else "a readable file of UTF-8 CSV"
-            raise ReplayError(f"{path}: {error}. Expected {expected}; replace the file or take it out.") from error
+            raise RecordedDataError(
+                f"{path}: {error}. Expected {expected}; replace the file or take it out."
+            ) from error
         self._lines = csv.reader(io.StringIO(text, newline=""))
         header = self._next(1) or []
         missing = [column for column in columns if column not in header]
         if missing:
-            raise ReplayError(
+            raise RecordedDataError(
                 f"{path}: column {missing[0]!r} is missing in row 1. Expected the columns {', '.join(columns)}; "
                 f"found {', '.join(header) or 'nothing'}."
             )
@@ -97,17 +99,17 @@ class _Table:
             if not "".join(values).strip() and len(values) <= 1:
                 continue
             if len(values) != self._width:
-                raise ReplayError(f"{self.path}: row {row} has {len(values)} values. Expected {self._width}.")
+                raise RecordedDataError(f"{self.path}: row {row} has {len(values)} values. Expected {self._width}.")
             yield row, {column: values[position] for column, position in self._positions.items()}
 
     def _next(self, row: int) -> list[str] | None:
         try:
             return next(self._lines, None)
         except csv.Error as error:
-            raise ReplayError(f"{self.path}: row {row}: {error}. Expected a row of CSV.") from error
+            raise RecordedDataError(f"{self.path}: row {row}: {error}. Expected a row of CSV.") from error
 
-    def refuse(self, column: str, row: int, value: str, expected: str) -> ReplayError:
-        return ReplayError(f"{self.path}: column {column!r}, row {row}: {value!r}. Expected {expected}.")
+    def refuse(self, column: str, row: int, value: str, expected: str) -> RecordedDataError:
+        return RecordedDataError(f"{self.path}: column {column!r}, row {row}: {value!r}. Expected {expected}.")
 
     def whole(self, column: str, row: int, value: str) -> int:
         """A count of KRW or shares, never negative."""
@@ -141,7 +143,7 @@ class _Table:
 
 
 class RecordedWorld:
-    """A folder of records served as a world. Opening it reads and checks every file (ReplayError).
+    """A folder of records served as a world. Opening it reads and checks every file (RecordedDataError).
 
     The clock does not bound a recorded world: all of it is past. Its name is `replay:` and the first 12 hex digits of
     the SHA-256 over its files, so that two folders with the same content are the same world.
@@ -150,14 +152,16 @@ class RecordedWorld:
     def __init__(self, folder: Path) -> None:
         folder = Path(folder)
         if not folder.is_dir():
-            raise ReplayError(f"{folder}: no such folder. Expected a folder with daily_bars.csv.gz or another record.")
+            raise RecordedDataError(
+                f"{folder}: no such folder. Expected a folder with daily_bars.csv.gz or another record."
+            )
         bars = sorted(folder.glob("daily_bars.csv.gz"))
         indices = sorted(folder.glob("index_bars_*.csv"))
         news = sorted(folder.glob("news.csv"))
         disclosures = sorted(folder.glob("disclosures_*.csv"))
         corps = sorted(folder.glob("corp_codes*.csv")) or sorted(folder.absolute().parent.glob("corp_codes*.csv"))[-1:]
         if not (bars or indices or news or disclosures):
-            raise ReplayError(
+            raise RecordedDataError(
                 f"{folder}: nothing to replay. Expected daily_bars.csv.gz, index_bars_*.csv, news.csv or "
                 "disclosures_*.csv."
             )
@@ -190,7 +194,7 @@ class RecordedWorld:
             or [filing.rcept_dt for filing in self._filings]
         )
         if not days:
-            raise ReplayError(f"{folder}: the files hold no rows. Expected at least one bar, headline or filing.")
+            raise RecordedDataError(f"{folder}: the files hold no rows. Expected at least one bar, headline or filing.")
         self.first_day, self._last_day = min(days), max(days)
 
     def last_day(self, now: datetime) -> date:  # noqa: ARG002 - a record is wholly past

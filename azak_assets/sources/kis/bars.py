@@ -65,7 +65,7 @@ class Asked:
         """Look the range up in the calendar; `ValueError` when it is reversed, `OutsideCalendar` when unknown."""
         if start > end:
             raise ValueError(f"the first day asked, {start}, is after the last, {end}")
-        over = {s.day: s for s in krx.sessions(start, end) if s.close_at + krx.FINAL_AFTER_CLOSE <= now}
+        over = {s.day: s for s in krx.sessions(start, end) if krx.final_at(s) <= now}
         return cls(start, end, over)
 
     def session_of(self, row: Row) -> krx.Session | None:
@@ -104,7 +104,7 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
             volume=0,
             turnover_krw=whole(row, "acml_tr_pbmn") if optional_text(row, "acml_tr_pbmn") else 0,
             is_halted=True,
-            known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
+            known_at=krx.final_at(session),
             base_price=base_price,
             base_ratio=base_ratio,
             base_reason=base_reason,
@@ -119,7 +119,7 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
         volume=whole(row, "acml_vol"),
         turnover_krw=whole(row, "acml_tr_pbmn"),
         is_halted=False,
-        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
+        known_at=krx.final_at(session),
         base_price=base_price,
         base_ratio=base_ratio,
         base_reason=base_reason,
@@ -175,7 +175,7 @@ def index_bar(row: Row, index_code: str, asked: Asked) -> IndexBar | None:
         close=close,
         volume=scaled(row, "acml_vol", 1_000),
         turnover_krw=scaled(row, "acml_tr_pbmn", 1_000_000),
-        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
+        known_at=krx.final_at(session),
     )
 
 

@@ -6,15 +6,12 @@ of them was asked for is the caller's affair. Bars are in `bars`.
 """
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from azak_assets import krx
 from azak_assets.sources.fields import Refused, Row, decimal, parse_rows, positive_decimal, scaled, text, whole
 from azak_assets.sources.kis.bars import row_day
 from azak_assets.sources.records import IndexBreadth, InvestorFlow, OvertimeBar
-
-FLOWS_DELAY = timedelta(minutes=30)
-"""A session's flows count as known this long after its close; the broker fills them some time after it."""
 
 MILLION = 1_000_000
 SIGNED = -(2**63) + 1
@@ -35,7 +32,7 @@ def investor_flow(row: Row, stock_code: str, now: datetime) -> InvestorFlow | No
     empty: the broker has not filled them, which is not a zero. Empty cells of an older session refuse its row.
     """
     session = _session(row, now)
-    if session.close_at + FLOWS_DELAY > now or (_is_today(session, now) and _is_blank(row)):
+    if krx.flows_published_from(session) > now or (_is_today(session, now) and _is_blank(row)):
         return None
     numbers: dict[str, int] = {}
     for name, who in INVESTORS.items():
@@ -52,7 +49,7 @@ def investor_flow(row: Row, stock_code: str, now: datetime) -> InvestorFlow | No
             f"{name}_sold_krw": scaled(row, f"{who}_seln_tr_pbmn", MILLION),
         }
     return InvestorFlow(
-        stock_code=stock_code, trade_date=session.day, known_at=session.close_at + FLOWS_DELAY, **numbers
+        stock_code=stock_code, trade_date=session.day, known_at=krx.flows_published_from(session), **numbers
     )
 
 
@@ -106,7 +103,7 @@ def index_breadth(head: Row, rows: Iterable[Row], index_code: str, now: datetime
         what = f"with a change of {change} is that of {which} of the {len(days)} days beside it"
         raise Refused("bstp_nmix_prpr", text(head, "bstp_nmix_prpr"), what)
     session = _checked(same[0], now)
-    if session.close_at + krx.FINAL_AFTER_CLOSE > now:
+    if krx.final_at(session) > now:
         return None
     return IndexBreadth(
         index_code=index_code,
@@ -116,7 +113,7 @@ def index_breadth(head: Row, rows: Iterable[Row], index_code: str, now: datetime
         unchanged=whole(head, "stnr_issu_cnt"),
         upper_limit=whole(head, "uplm_issu_cnt"),
         lower_limit=whole(head, "lslm_issu_cnt"),
-        known_at=session.close_at + krx.FINAL_AFTER_CLOSE,
+        known_at=krx.final_at(session),
     )
 
 

@@ -29,7 +29,7 @@ def quote(row: Row, stock_code: str, at: datetime) -> Quote:
 
     Before its first trade of the day a stock has "0" as open, high and low and the last close as its price.
     """
-    _is_about(row, stock_code)
+    _require_stock(row, stock_code)
     volume = whole(row, "acml_vol")
     price = whole(row, "stck_prpr", minimum=1)
     opened, high, low = (_price(row, name) for name in ("stck_oprc", "stck_hgpr", "stck_lwpr"))
@@ -62,7 +62,7 @@ def quote(row: Row, stock_code: str, at: datetime) -> Quote:
 
 def order_book(levels: Row, expected: Row, stock_code: str, at: datetime) -> OrderBook:
     """Read one answer of FHKST01010200 (output1 and output2) that arrived at ``at`` (aware)."""
-    _is_about(expected, stock_code)
+    _require_stock(expected, stock_code)
     ask_prices, ask_shares = _side(levels, "askp", rising=True)
     bid_prices, bid_shares = _side(levels, "bidp", rising=False)
     price = _price(expected, "antc_cnpr")
@@ -99,7 +99,7 @@ def _side(row: Row, side: str, *, rising: bool) -> tuple[list[int], list[int]]:
     return prices[:filled], shares[:filled]
 
 
-def _is_about(row: Row, stock_code: str) -> None:
+def _require_stock(row: Row, stock_code: str) -> None:
     answered = optional_text(row, "stck_shrn_iscd")
     if answered is not None and answered != stock_code:
         raise Refused("stck_shrn_iscd", answered, f"is not the stock that was asked for, {stock_code}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from azak_assets import krx
-from azak_assets.ports import Question, RecordedAnswer, Token, Usage
+from azak_assets.ports import RecordedAnswer, RecordedRequest, Token, Usage
 from azak_assets.warehouse.calls.recordings import Kept, KeptRun, Key, read_body
 
 FAILED = 400
@@ -76,7 +76,7 @@ class RunRecordings:
         self._asks_again = asks_again
         self._lock = threading.Lock()
 
-    def find(self, question: Question) -> RecordedAnswer | None:
+    def find(self, question: RecordedRequest) -> RecordedAnswer | None:
         """The recorded answer to a question."""
         key = (question.upstream, question.path, question.headers)
         own = None if self._asks_again else self._own.get(key)

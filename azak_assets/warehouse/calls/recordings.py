@@ -38,7 +38,7 @@ from threading import Lock
 from typing import Any
 
 from azak_assets import krx
-from azak_assets.ports import Question, RecordedAnswer
+from azak_assets.ports import RecordedAnswer, RecordedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class PayloadWriter:
         self._lock = Lock()
         self._has_given_up = keep_days == 0
 
-    def keep(self, question: Question, answer: RecordedAnswer) -> None:
+    def keep(self, question: RecordedRequest, answer: RecordedAnswer) -> None:
         """Record one answer; the body first, so that a line of the index never points at nothing."""
         if self._has_given_up:
             return

@@ -117,6 +117,13 @@ def wait_until_ready(url: str, timeout_s: float = READY_TIMEOUT_S) -> None:
         raise DatabaseError(msg)
 
 
+def server_version(url: str) -> str:
+    """The version of a server that answers, as the server writes it."""
+    with connect(url) as connection:
+        row = connection.execute("show server_version").fetchone()
+    return str(row[0]) if row else ""
+
+
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to a revision (the newest by default) and let the analyst role, if there is one, read marts.
 

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from azak_assets import krx
-from azak_assets.ports import Question, RecordedAnswer
+from azak_assets.ports import RecordedAnswer, RecordedRequest
 from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings
 from azak_assets.warehouse.calls.recordings import KeptRun, PayloadWriter, runs
 
 TEN = datetime(2026, 11, 20, 10, tzinfo=krx.KST)
 
 
-QUOTE = Question("kis", "/quote?code=005930")
+QUOTE = RecordedRequest("kis", "/quote?code=005930")
 
 
-def minutes_until(hour: str) -> Question:
-    return Question("kis", f"/minutes?code=005930&hour={hour}", timeless="/minutes?code=005930")
+def minutes_until(hour: str) -> RecordedRequest:
+    return RecordedRequest("kis", f"/minutes?code=005930&hour={hour}", timeless="/minutes?code=005930")
 
 
-def kept(folder: Path, *told: tuple[str, int, Question, bytes], name: str = "a-run") -> KeptRun:
+def kept(folder: Path, *told: tuple[str, int, RecordedRequest, bytes], name: str = "a-run") -> KeptRun:
     """A run that began at ten, with (clock, status, question, body) of each answer."""
     clock = [TEN]
     writer = PayloadWriter(folder, run_id=name, about={}, keep_days=30, now=lambda: clock[0])
@@ -40,7 +40,7 @@ class Replayed:
         self.clock = PlaybackClock(run.began_at)
         self.answers = RunRecordings(run, others, self.clock, asks_again=asks_again)
 
-    def ask(self, asked: Question = QUOTE) -> str | None:
+    def ask(self, asked: RecordedRequest = QUOTE) -> str | None:
         stored = self.answers.find(asked)
         return stored and stored.body.decode()
 
@@ -107,7 +107,7 @@ def test_the_same_hour_gets_its_own_page(tmp_path: Path) -> None:
 
 
 def test_another_runs_answer_does_not_move_the_clock_and_is_none_of_a_collector(tmp_path: Path) -> None:
-    empty = kept(tmp_path, ("10:00:00", 200, Question("kis", "/else"), b"else"))
+    empty = kept(tmp_path, ("10:00:00", 200, RecordedRequest("kis", "/else"), b"else"))
     other = kept(tmp_path, ("10:20:00", 200, QUOTE, b"theirs"), name="other")
     replayed = Replayed(empty, [empty, other], asks_again=False)
     assert (replayed.ask(), replayed.now) == ("theirs", "10:00:00")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from azak_assets import krx
-from azak_assets.ports import Question, RecordedAnswer
+from azak_assets.ports import RecordedAnswer, RecordedRequest
 from azak_assets.warehouse.calls import recordings
 from azak_assets.warehouse.calls.playback import PlaybackClock, RunRecordings
 from azak_assets.warehouse.calls.recordings import KeptRun, PayloadWriter, folder_of, read_body, runs, worlds
@@ -26,10 +26,10 @@ from azak_assets.warehouse.calls.recordings import KeptRun, PayloadWriter, folde
 TODAY = date(2026, 11, 26)
 
 
-QUESTION = Question("kis", "/quotes?code=005930", (("tr_id", "FHKST03010100"),))
+QUESTION = RecordedRequest("kis", "/quotes?code=005930", (("tr_id", "FHKST03010100"),))
 
 
-def asked(**changes: Any) -> Question:
+def asked(**changes: Any) -> RecordedRequest:
     return replace(QUESTION, **changes)
 
 
@@ -43,7 +43,7 @@ def writer(folder: Path, run_id: str = "a-run", *, day: date = TODAY, hour: int 
     return PayloadWriter(folder, run_id=run_id, about=about, keep_days=keep_days, now=lambda: at)
 
 
-def keep(folder: Path, body: bytes, question: Question = QUESTION, run_id: str = "a-run", **when) -> None:
+def keep(folder: Path, body: bytes, question: RecordedRequest = QUESTION, run_id: str = "a-run", **when) -> None:
     one = writer(folder, run_id, **when)
     one.keep(question, RecordedAnswer(200, {"content-type": "application/json"}, body))
     one.close()
@@ -191,14 +191,14 @@ def test_threads_that_keep_the_same_body_leave_one_whole_file(tmp_path: Path) ->
 WRITES_UNTIL_KILLED = """
 import os, sys, types
 from pathlib import Path
-from azak_assets.ports import Question, RecordedAnswer
+from azak_assets.ports import RecordedRequest, RecordedAnswer
 from azak_assets.warehouse.calls.recordings import PayloadWriter
 one = PayloadWriter(Path(sys.argv[1]), run_id=sys.argv[2], about={}, keep_days=30)
 print("writing", flush=True)
 number = 0
 while True:
     answer = RecordedAnswer(200, {}, f"{number} ".encode() + os.urandom(60_000))
-    one.keep(Question("kis", f"/{number}"), answer)
+    one.keep(RecordedRequest("kis", f"/{number}"), answer)
     number += 1
 """
 

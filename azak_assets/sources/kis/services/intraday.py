@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from azak_assets import krx
@@ -16,6 +16,8 @@ PAST_MINUTES = Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
 MINUTES_OF_TODAY = Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
 QUOTE = Service("/inquire-price", "FHKST01010100", 1)
 BOOK = Service("/inquire-asking-price-exp-ccn", "FHKST01010200", 1)
+SURELY_TRADED_AFTER = timedelta(minutes=10)
+"""Until so long after the open a stock without a minute is no failure: it may not have traded yet."""
 
 
 @dataclass(slots=True)
@@ -166,8 +168,8 @@ def _walk(
         if oldest > upper:
             raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
         upper = oldest - bars.MINUTE
-    # Just after the open a stock may not have traded; later KIS pads even a halted stock's minutes.
-    if now >= session.open_at + krx.FINAL_AFTER_CLOSE and not walk.rows and not walk.rejects:
+    # Later KIS pads even a halted stock's minutes.
+    if now >= session.open_at + SURELY_TRADED_AFTER and not walk.rows and not walk.rejects:
         raise Empty(
             "kis",
             f"no minute of {query['FID_INPUT_ISCD']} on {session.day}",
