@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from azak_assets.forecast.predict import ForecastReport, Origin
-    from azak_assets.text.vector_index import VectorIndex
 
 OWNER = "forecasts"
 EVERY_MODEL_ANSWERED = "every_model_answered"
@@ -122,9 +121,12 @@ def predictions(
     # Imported here: the OpenAI client costs a second that loading the definitions must not pay.
     from azak_assets.forecast.models import load_models  # noqa: PLC0415
     from azak_assets.forecast.predict import forecast_articles  # noqa: PLC0415
+    from azak_assets.ingest.vectors import open_index  # noqa: PLC0415
 
     window = window_of(context)
-    index = _index(warehouse, retrieval)
+    index = open_index(warehouse, retrieval.embedder.name, retrieval.index_folder)
+    if index is None:
+        raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)
 
     def progress(done: int, total: int) -> None:
         if done == total or done % max(total // 20, 1) == 0:
@@ -220,13 +222,3 @@ def _by_origin(window: Window, now: datetime) -> tuple[list[date], list[date]]:
     """(days whose news time has passed, days still open to news)."""
     past = [day for day in window.days if krx.news_window(day)[1] <= now]
     return past, [day for day in window.days if day not in past]
-
-
-def _index(warehouse: Warehouse, retrieval: Retrieval) -> "VectorIndex":
-    """The index that the manifest names; a damaged or missing file is an error that says to rebuild it."""
-    from azak_assets.text.vector_index import VectorIndex  # noqa: PLC0415 - numpy
-
-    manifest = warehouse.read("ml.faiss_index", where={"embedder": retrieval.embedder.name})
-    if manifest.empty:
-        raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)
-    return VectorIndex.load(retrieval.index_folder / manifest.iloc[0]["file_name"], manifest.iloc[0]["checksum"])
