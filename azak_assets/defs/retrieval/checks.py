@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from azak_assets.defs.markdown import literal
 from azak_assets.runtime import Retrieval
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -21,7 +22,7 @@ def index_equals_embeddings(
     try:
         index = open_index(warehouse, name, retrieval.index_folder)
     except DamagedIndex as damaged:
-        return dg.AssetCheckResult(passed=False, description=str(damaged))
+        return dg.AssetCheckResult(passed=False, description=literal(damaged))
     if index is None:
         return dg.AssetCheckResult(passed=False, description="No index yet: materialize ml/faiss_index.")
     embedded = warehouse.read("ml.news_embeddings", columns=["vector_id"], where={"embedder": name})
