@@ -15,9 +15,9 @@ from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, prepared
 from azak_assets.forecast.models import load_models
 from azak_assets.forecast.predict import forecast_articles
+from azak_assets.ingest.vectors import open_index
 from azak_assets.runtime import ChatModels, open_warehouse, retrieval
 from azak_assets.scoring.horizons import HORIZONS
-from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.warehouse import Warehouse
 
 RECENT = timedelta(days=30)
@@ -45,19 +45,13 @@ def predict(console: Console, code: str, *, replay: Path | None, seed: int) -> N
         name, market = stock.iloc[0]["name"], stock.iloc[0]["market"]
         console.print(f"[bold]{escape(name)}[/] {code} ({market}): {escape(article['title'])}")
         where = retrieval(ready.settings)
-        manifest = warehouse.read("ml.faiss_index", where={"embedder": where.embedder.name})
-        index = (
-            None
-            if manifest.empty
-            else VectorIndex.load(where.index_folder / manifest.iloc[0]["file_name"], manifest.iloc[0]["checksum"])
-        )
         chat = ChatModels(ready.settings)
         with warehouse.exclusive("forecasts"):
             report = forecast_articles(
                 warehouse,
                 days=[article["trading_day"]],
                 models=load_models(),
-                index=index,
+                index=open_index(warehouse, where.embedder.name, where.index_folder),
                 embedder=where.embedder,
                 origin="live",
                 clients=chat.clients,

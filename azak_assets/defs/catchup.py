@@ -114,13 +114,20 @@ def why_not_due(
     for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=NEWEST_RUNS):
         if record.dagster_run.status in IN_PROGRESS:
             return f"A run of {job} is in progress: {record.dagster_run.run_id}."
-        if record.dagster_run.status in FAILED and record.end_time and _began(record) >= due.timestamp():
+        start = began(record)
+        if record.dagster_run.status in FAILED and record.end_time and start and start >= due:
             failed.append(record.end_time)
     if len(failed) >= ATTEMPTS:
         return f"{job} failed {ATTEMPTS} times and is not tried again before next week: see its runs, then run it."
     if failed and now < (again := _next_attempt(failed)):
         return f"{job} failed and is tried again from {again:%Y-%m-%d %H:%M}."
     return None
+
+
+def began(record: dg.RunRecord) -> datetime | None:
+    """When a run began to work (KST), or ended without; None where it still waits for its start."""
+    at = record.start_time or record.end_time
+    return datetime.fromtimestamp(at, krx.KST) if at else None
 
 
 def materialized_since(
@@ -151,7 +158,8 @@ def _sessions_without_success(
     for name in names_of_job(job):
         for record in instance.get_run_records(dg.RunsFilter(job_name=name, tags={PARTITION: sessions})):
             day, status = record.dagster_run.tags[PARTITION], record.dagster_run.status
-            if not record.end_time or _began(record) < due[date.fromisoformat(day)].timestamp():
+            start = began(record)
+            if not record.end_time or start is None or start < due[date.fromisoformat(day)]:
                 continue
             if status is dg.DagsterRunStatus.SUCCESS:
                 since.pop(day, None)
@@ -161,11 +169,6 @@ def _sessions_without_success(
         # What a failed run left behind does not count: a test that failed at its end had a reason.
         since[day] = max(since[day], *failed[day])
     return since, failed
-
-
-def _began(record: dg.RunRecord) -> float:
-    """When a run that has ended began to work; one that never did, when it ended."""
-    return record.start_time or record.end_time or 0.0
 
 
 def _next_attempt(failed: list[float]) -> datetime:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.catchup import IN_PROGRESS
+from azak_assets.defs.catchup import IN_PROGRESS, began
 from azak_assets.partition_tags import PARTITION
 
 LOOP_TAG = {"azak/collector": "half hour"}
@@ -46,20 +46,17 @@ def next_run(
     )
     failed: list[float] = []
     for record in records:  # the newest come first
-        status = record.dagster_run.status
-        if status in IN_PROGRESS and (status is dg.DagsterRunStatus.QUEUED or now - _began(record) < longest + OVERDUE):
+        status, start = record.dagster_run.status, began(record)
+        # The daemon itself fails a run that waits too long for its start.
+        if status in IN_PROGRESS and (start is None or now - start < longest + OVERDUE):
             return dg.SkipReason(f"A collector is at work: {record.dagster_run.run_id}.")
         if status is dg.DagsterRunStatus.SUCCESS:
             break
-        if status is dg.DagsterRunStatus.FAILURE:
-            failed.append(record.end_time or record.update_timestamp.timestamp())
+        if status is dg.DagsterRunStatus.FAILURE and record.end_time:
+            failed.append(record.end_time)
     if failed:
         pause = min(MINUTE * (1 << len(failed) - 1), LONGEST_PAUSE)
         again = datetime.fromtimestamp(max(failed), krx.KST) + pause
         if now < again:
             return dg.SkipReason(f"{len(failed)} collectors failed in a row; the next starts at {again:%H:%M:%S}.")
     return dg.RunRequest(partition_key=session.day.isoformat())
-
-
-def _began(record: dg.RunRecord) -> datetime:
-    return datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), krx.KST)

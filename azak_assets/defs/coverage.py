@@ -113,7 +113,7 @@ def finding_check(asset: Sequence[str], name: str, finding: Finding) -> dg.Asset
         passed=finding.passed,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={**finding.numbers, **rows},
-        description=finding.why,
+        description=literal(finding.why),
     )
 
 

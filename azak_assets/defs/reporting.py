@@ -5,7 +5,7 @@ Belongs here: turning results into Dagster metadata. Does not belong here: compu
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -52,36 +52,6 @@ def metadata_of(report: "StepReport") -> dict[str, Any]:
         lines = [f"{key}: {failure}" for key, failure in sorted(report.failures.items())]
         metadata["failed"] = len(lines)
         metadata["failures"] = bullets(lines[:FAILURES_SHOWN])
-    return metadata
-
-
-def loaded(
-    result: "LoadResult",
-    frame: "pd.DataFrame",
-    *,
-    instant: str,
-    rejects: Iterable[Reject] = (),
-    columns: Iterable[str] | None = None,
-) -> dict[str, Any]:
-    """Metadata of one load.
-
-    Args:
-        result: what changed in the table.
-        frame: what was loaded.
-        instant: the column whose earliest and latest values are the load's time span.
-        rejects: records that were put aside; the first ten are shown with their reasons.
-        columns: the columns of the ten-row table; default: the frame's first eight.
-    """
-    shown = list(columns) if columns is not None else list(frame.columns[:8])
-    rejected = list(rejects)
-    metadata: dict[str, Any] = {
-        "rows": len(frame),
-        **counts(result, rejected=len(rejected)),
-        **span(frame[instant]),
-        "sample": table(frame[shown]),
-    }
-    if rejected:
-        metadata["rejects"] = rejects_table(rejected)
     return metadata
 
 

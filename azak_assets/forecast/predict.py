@@ -92,6 +92,22 @@ class ForecastReport:
         """Count a missing forecast under its reason."""
         self.failed.setdefault(model.model_id, Counter())[str(failure)] += 1
 
+    def add(self, other: ForecastReport) -> None:
+        """Add what another part of the same run did."""
+        for name in (
+            "inserted",
+            "unchanged",
+            "horizons_inserted",
+            "cost_usd",
+            "tokens_in",
+            "tokens_out",
+            "ledger_hits",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for model, reasons in other.failed.items():
+            self.failed.setdefault(model, Counter()).update(reasons)
+        self.not_configured = list(dict.fromkeys([*self.not_configured, *other.not_configured]))
+
 
 def prediction_id(question: Question, model: Model, prompt_version: str, origin: Origin) -> str:
     """The id of a forecast about an article: the hash of what was asked, of whom, and how."""

@@ -15,6 +15,7 @@ from chat_server import ChatServer, Reply, answer, completion, failure
 from market_world import DARA, DAY, EMBEDDER, GANA, at, build_index, load_articles, load_bars, past
 
 from azak_assets import krx
+from azak_assets.forecast.by_origin import forecast_by_origin
 from azak_assets.forecast.ledger import canonical_json, sha256
 from azak_assets.forecast.models import ARTICLE_PROMPT, Model, load_models, register_models
 from azak_assets.forecast.predict import STOP_AFTER, ForecastReport, forecast_articles
@@ -49,6 +50,25 @@ def run(warehouse: Warehouse, chat_server: ChatServer, client: Callable[..., ope
 
 def predictions(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.read("ml.predictions", order_by=["model_id", "stock_code", "article_id"])
+
+
+def test_a_day_whose_news_time_is_over_is_replayed_and_the_next_one_is_live(warehouse: Warehouse) -> None:
+    past(warehouse)
+    over = krx.news_window(DAY)[1]
+    whole, by_origin = forecast_by_origin(
+        warehouse,
+        days=[DAY, krx.shift(DAY, 1).day],
+        now=over,
+        models=[*BASELINES, next(model for model in load_models() if model.is_active and not model.is_local)],
+        index=build_index(warehouse),
+        embedder=EMBEDDER,
+        clients={},
+        budget_usd=None,
+        on_progress=lambda done, total: None,
+    )
+    assert {origin: report.inserted for origin, report in by_origin.items()} == {"replayed": 4, "live": 0}
+    assert (whole.inserted, whole.horizons_inserted, len(whole.not_configured)) == (4, 12, 1)
+    assert set(predictions(warehouse)["origin"]) == {"replayed"}
 
 
 def without_provenance(frame: pd.DataFrame) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from azak_assets import krx
 from azak_assets.cli.environment import environment, ready_manifest
 from azak_assets.cli.renames import move_instigator_states
 from azak_assets.defs.catchup import RETRY_AFTER, next_session_to_run
+from azak_assets.defs.collectors import LOOP_TAG, next_run
 from azak_assets.renamed import JOBS, SCHEDULES
 from azak_assets.settings import REPOSITORY, Settings
 from azak_assets.warehouse.postgres import database as warehouse_database
@@ -145,6 +146,20 @@ def test_a_run_counts_by_its_events_whatever_zone_the_database_writes_in(instanc
 
         assert asked(ended + timedelta(minutes=1)) == day, f"made before it was due, {zone}"
         assert "complete" in str(asked(ended - timedelta(hours=1))), f"made since it was due, {zone}"
+
+
+def test_a_collector_that_starts_is_at_work_whatever_zone_the_database_writes_in(instance: dg.DagsterInstance) -> None:
+    now = datetime.now(krx.KST)
+    session = krx.current_or_next_session(now)
+    tags = {"dagster/partition": str(session.day), **LOOP_TAG}
+    run = create_run_for_test(instance, job_name="intraday", tags=tags, status=dg.DagsterRunStatus.STARTING)
+    for zone in ("Asia/Seoul", "UTC", "America/New_York"):
+        written = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        with warehouse_database.connect(os.environ["AZAK_DAGSTER_DATABASE_URL"].replace("psycopg2", "psycopg")) as own:
+            own.execute("update runs set create_timestamp = %s, update_timestamp = %s", (written, written))
+        asked = next_run(instance, "intraday", session, now, longest=timedelta(minutes=30))
+        assert isinstance(asked, dg.SkipReason), zone
+        assert run.run_id in str(asked.skip_message)
 
 
 def _state(

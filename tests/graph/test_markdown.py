@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from azak_assets.defs.markdown import bullets, literal, table
-from azak_assets.defs.reporting import loaded
+from azak_assets.defs.reporting import metadata_of
+from azak_assets.ingest.report import StepReport
 from azak_assets.sources.records import Reject
 from tests.graph.test_reporting import RESULT
 
@@ -77,7 +78,9 @@ def test_plain_words_and_numbers_stay_as_they_are(text: str) -> None:
 def test_a_stranger_s_text_is_literal_wherever_a_load_shows_it() -> None:
     frame = pd.DataFrame({"title": HOSTILE, "day": pd.Timestamp("2026-11-02")})
     rejects = [Reject(record="{}", field="pubDate", value=text, reason=f"not a date: {text}") for text in HOSTILE]
-    metadata = loaded(RESULT, frame, instant="day", rejects=rejects)
+    report = StepReport(rejects=rejects)
+    report.add_load(RESULT, frame, instant="day")
+    metadata = metadata_of(report)
     shown = [metadata["sample"], metadata["rejects"], bullets(HOSTILE), table(frame, rows=len(frame))]
     for markdown in shown:
         for line in markdown.md_str.splitlines():

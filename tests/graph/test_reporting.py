@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from azak_assets.defs.reporting import line_plot, loaded, metadata_of
+from azak_assets.defs.reporting import line_plot, metadata_of
 from azak_assets.ingest.report import StepReport
 from azak_assets.sources.records import Reject
 from azak_assets.warehouse.scope import LoadResult
@@ -17,7 +17,9 @@ RESULT = LoadResult(inserted=3, changed=2, unchanged=1, retired=4, observed_at=N
 def test_a_load_tells_counts_span_sample_and_rejects() -> None:
     frame = pd.DataFrame({"code": [f"{n:06d}" for n in range(12)], "day": pd.date_range("2026-11-02", periods=12)})
     reject = Reject(record="{}", field="stck_clpr", value="만원", reason="not a whole number")
-    told = loaded(RESULT, frame, instant="day", rejects=[reject])
+    report = StepReport(rejects=[reject])
+    report.add_load(RESULT, frame, instant="day")
+    told = metadata_of(report)
     assert {name: told[name] for name in ("inserted", "changed", "unchanged", "retired", "rejected")} == {
         "inserted": 3,
         "changed": 2,
@@ -33,7 +35,9 @@ def test_a_load_tells_counts_span_sample_and_rejects() -> None:
 
 
 def test_an_empty_load_has_no_span_and_says_so() -> None:
-    told = loaded(RESULT, pd.DataFrame({"code": [], "day": []}), instant="day")
+    report = StepReport()
+    report.add_load(RESULT, pd.DataFrame({"code": [], "day": []}), instant="day")
+    told = metadata_of(report)
     assert told["earliest"] == told["latest"] == "none"
     assert told["sample"].md_str == "no rows"
 

@@ -563,8 +563,8 @@ def test_a_database_that_is_down_at_the_start_is_one_sentence_without_its_passwo
 
 @pytest.mark.timeout(900)
 def test_an_index_file_cut_short_is_found_and_rebuilt(finished_run: FinishedRun, recorded_folder: Path) -> None:
-    from azak_assets.defs.forecasts.assets import _index  # noqa: PLC0415 - what the forecasts open
     from azak_assets.defs.retrieval.assets import faiss_index  # noqa: PLC0415
+    from azak_assets.ingest.vectors import open_index  # noqa: PLC0415
     from azak_assets.text.vector_index import DamagedIndex  # noqa: PLC0415
 
     with new_home(recorded_folder, like=finished_run.home) as home:
@@ -577,10 +577,12 @@ def test_an_index_file_cut_short_is_found_and_rebuilt(finished_run: FinishedRun,
             assert not found.passed
             assert file.name in str(found.description)
             with pytest.raises(DamagedIndex, match=r"faiss_index"):
-                _index(warehouse, retrieval)
+                open_index(warehouse, retrieval.embedder.name, retrieval.index_folder)
             made = materialize(faiss_index, {"warehouse": warehouse, "retrieval": retrieval}, partition=str(LAST))
             assert made.success, made.said
             assert index_equals_embeddings(warehouse=warehouse, retrieval=retrieval).passed
-            assert len(_index(warehouse, retrieval)) == replay_folder.DISTINCT_INSIDE
+            rebuilt = open_index(warehouse, retrieval.embedder.name, retrieval.index_folder)
+            assert rebuilt is not None
+            assert len(rebuilt) == replay_folder.DISTINCT_INSIDE
         finally:
             engine.dispose()

@@ -3,8 +3,8 @@
 Belongs here: declaring models, prompts and predictions as assets. How a forecast is made lives in `forecast`.
 """
 
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,7 +13,7 @@ from azak_assets import krx
 from azak_assets.defs.markdown import bullets, literal, table
 from azak_assets.defs.reporting import metadata_of, span
 from azak_assets.defs.tables import table_spec
-from azak_assets.defs.windows import Window, window_of
+from azak_assets.defs.windows import window_of
 from azak_assets.ingest.report import StepReport
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.runtime import ChatModels, Retrieval
@@ -22,8 +22,7 @@ from azak_assets.warehouse.warehouse import Warehouse
 if TYPE_CHECKING:
     import pandas as pd
 
-    from azak_assets.forecast.predict import ForecastReport, Origin
-    from azak_assets.text.vector_index import VectorIndex
+    from azak_assets.forecast.predict import ForecastReport
 
 OWNER = "forecasts"
 EVERY_MODEL_ANSWERED = "every_model_answered"
@@ -120,50 +119,44 @@ def predictions(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Ask every active model that is configured about every matched article of the sessions."""
     # Imported here: the OpenAI client costs a second that loading the definitions must not pay.
+    from azak_assets.forecast.by_origin import forecast_by_origin  # noqa: PLC0415
     from azak_assets.forecast.models import load_models  # noqa: PLC0415
-    from azak_assets.forecast.predict import forecast_articles  # noqa: PLC0415
+    from azak_assets.ingest.vectors import open_index  # noqa: PLC0415
 
     window = window_of(context)
-    index = _index(warehouse, retrieval)
+    index = open_index(warehouse, retrieval.embedder.name, retrieval.index_folder)
+    if index is None:
+        raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)
 
     def progress(done: int, total: int) -> None:
         if done == total or done % max(total // 20, 1) == 0:
             context.log.info("forecasts %s: %d of %d", window.label, done, total)
 
-    def ask(days: list[date], origin: "Origin") -> "ForecastReport":
-        return forecast_articles(
-            warehouse,
-            days=days,
-            models=load_models(),
-            index=index,
-            embedder=retrieval.embedder,
-            origin=origin,
-            clients=chat_models.clients,
-            budget_usd=chat_models.budget_usd,
-            on_progress=progress,
-        )
-
-    past, present = _by_origin(window, datetime.now(krx.KST))
-    # Two runs at once would ask, and pay for, the same questions, and each would see only its own spending.
-    with warehouse.exclusive("forecasts"):
-        by_origin: dict[Origin, list[date]] = {"replayed": past, "live": present}
-        reports = {origin: ask(days, origin) for origin, days in by_origin.items() if days}
-    inserted = sum(report.inserted for report in reports.values())
-    horizons_inserted = sum(report.horizons_inserted for report in reports.values())
-    rejected = sum(reasons.total() for report in reports.values() for reasons in report.failed.values())
+    whole, by_origin = forecast_by_origin(
+        warehouse,
+        days=window.days,
+        now=datetime.now(krx.KST),
+        models=load_models(),
+        index=index,
+        embedder=retrieval.embedder,
+        clients=chat_models.clients,
+        budget_usd=chat_models.budget_usd,
+        on_progress=progress,
+    )
+    rejected = sum(reasons.total() for reasons in whole.failed.values())
     metadata: dict[str, Any] = {
-        "cost_usd": sum(report.cost_usd for report in reports.values()),
-        "tokens_in": sum(report.tokens_in for report in reports.values()),
-        "tokens_out": sum(report.tokens_out for report in reports.values()),
-        "answers from the ledger": sum(report.ledger_hits for report in reports.values()),
+        "cost_usd": whole.cost_usd,
+        "tokens_in": whole.tokens_in,
+        "tokens_out": whole.tokens_out,
+        "answers from the ledger": whole.ledger_hits,
     }
-    for origin, report in reports.items():
+    if whole.not_configured:
+        metadata["not configured"] = ", ".join(whole.not_configured)
+    for origin, report in by_origin.items():
         for model, reasons in report.failed.items():
             lines = [f"{count} × {reason}" for reason, count in reasons.most_common(5)]
             metadata[f"failed {model} ({origin})"] = bullets(lines)
             context.log.error("%s: %d forecasts missing. %s", model, reasons.total(), reasons.most_common(1)[0][0])
-        if report.not_configured:
-            metadata["not configured"] = ", ".join(report.not_configured)
     made = warehouse.read(
         "ml.predictions",
         columns=["model_id", "origin", "stock_code", "direction", "confidence", "cutoff_at", "cost_usd"],
@@ -173,16 +166,16 @@ def predictions(
     yield dg.MaterializeResult(
         asset_key=["ml", "predictions"],
         metadata={
-            **_appended(made, inserted, rejected, instant="cutoff_at"),
+            **_appended(made, whole.inserted, rejected, instant="cutoff_at"),
             **metadata,
             "by model": table(by_model),
         },
-        check_results=[_every_model_answered(reports.values())],
+        check_results=[_every_model_answered(whole)],
     )
     horizons = warehouse.read("ml.prediction_horizons", days=(window.first.day, window.last.day))
     yield dg.MaterializeResult(
         asset_key=["ml", "prediction_horizons"],
-        metadata=_appended(horizons, horizons_inserted, 0, instant="trading_day"),
+        metadata=_appended(horizons, whole.horizons_inserted, 0, instant="trading_day"),
     )
 
 
@@ -200,33 +193,17 @@ def _appended(rows: "pd.DataFrame", inserted: int, rejected: int, *, instant: st
     }
 
 
-def _every_model_answered(reports: Iterable["ForecastReport"]) -> dg.AssetCheckResult:
+def _every_model_answered(report: "ForecastReport") -> dg.AssetCheckResult:
     """Whether every configured model answered every question; a model without an answer fails the check."""
-    failed = {model: reasons for report in reports for model, reasons in report.failed.items()}
     sentences = [
-        f"{model}: {reasons.total()} × {literal(reasons.most_common(1)[0][0])}" for model, reasons in failed.items()
+        f"{model}: {reasons.total()} × {literal(reasons.most_common(1)[0][0])}"
+        for model, reasons in report.failed.items()
     ]
     return dg.AssetCheckResult(
         asset_key=["ml", "predictions"],
         check_name=EVERY_MODEL_ANSWERED,
-        passed=not failed,
+        passed=not report.failed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"models that failed": len(failed)},
+        metadata={"models that failed": len(report.failed)},
         description="; ".join(sentences),
     )
-
-
-def _by_origin(window: Window, now: datetime) -> tuple[list[date], list[date]]:
-    """(days whose news time has passed, days still open to news)."""
-    past = [day for day in window.days if krx.news_window(day)[1] <= now]
-    return past, [day for day in window.days if day not in past]
-
-
-def _index(warehouse: Warehouse, retrieval: Retrieval) -> "VectorIndex":
-    """The index that the manifest names; a damaged or missing file is an error that says to rebuild it."""
-    from azak_assets.text.vector_index import VectorIndex  # noqa: PLC0415 - numpy
-
-    manifest = warehouse.read("ml.faiss_index", where={"embedder": retrieval.embedder.name})
-    if manifest.empty:
-        raise dg.Failure("There is no vector index yet: materialize ml/faiss_index first.", allow_retries=False)
-    return VectorIndex.load(retrieval.index_folder / manifest.iloc[0]["file_name"], manifest.iloc[0]["checksum"])

@@ -5,6 +5,7 @@ from datetime import datetime
 import dagster as dg
 
 from azak_assets import krx
+from azak_assets.defs.markdown import literal
 from azak_assets.warehouse.warehouse import Warehouse
 
 SILENT_SESSIONS = 3
@@ -31,6 +32,6 @@ def no_source_is_silent(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheck
         passed=not silent,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={str(source): str(day) for source, day in newest_of.items()},
-        description="".join(f"{source} has shown nothing since {day}; " for source, day in silent.items())
+        description="".join(f"{literal(source)} has shown nothing since {day}; " for source, day in silent.items())
         + ("see its failures in the materializations of raw/news_articles." if silent else ""),
     )

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from azak_assets.defs.markdown import literal
 from azak_assets.runtime import Retrieval
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -14,17 +15,16 @@ def index_equals_embeddings(
     warehouse: dg.ResourceParam[Warehouse], retrieval: dg.ResourceParam[Retrieval]
 ) -> dg.AssetCheckResult:
     """Open the file by its manifest and compare ids."""
-    from azak_assets.text.vector_index import DamagedIndex, VectorIndex  # noqa: PLC0415 - numpy
+    from azak_assets.ingest.vectors import open_index  # noqa: PLC0415 - numpy
+    from azak_assets.text.vector_index import DamagedIndex  # noqa: PLC0415 - numpy
 
     name = retrieval.embedder.name
-    manifest = warehouse.read("ml.faiss_index", where={"embedder": name})
-    if manifest.empty:
-        return dg.AssetCheckResult(passed=False, description="No index yet: materialize ml/faiss_index.")
-    row = manifest.iloc[0]
     try:
-        index = VectorIndex.load(retrieval.index_folder / row["file_name"], row["checksum"])
+        index = open_index(warehouse, name, retrieval.index_folder)
     except DamagedIndex as damaged:
-        return dg.AssetCheckResult(passed=False, description=str(damaged))
+        return dg.AssetCheckResult(passed=False, description=literal(damaged))
+    if index is None:
+        return dg.AssetCheckResult(passed=False, description="No index yet: materialize ml/faiss_index.")
     embedded = warehouse.read("ml.news_embeddings", columns=["vector_id"], where={"embedder": name})
     ids = set(embedded["vector_id"].astype(int))
     indexed = set(index.vector_ids.tolist())
