@@ -215,8 +215,8 @@ class Missing(StrEnum):
 
 
 @dataclass(frozen=True)
-class Unasked:
-    """A feed that no request was made for: the reason as a code, and a sentence for the operator."""
+class Unavailability:
+    """Why a feed cannot be asked for: the reason as a code, and a sentence for the operator."""
 
     reason: Missing
     sentence: str
@@ -228,7 +228,7 @@ class Unasked:
 class Upstreams:
     """The clients of this process's world, made when first asked for.
 
-    Each property raises ``NotConfigured`` where credentials are missing; ``why_unasked`` says whether asking makes
+    Each property raises ``NotConfigured`` where credentials are missing; ``why_unavailable`` says whether asking makes
     sense.
     """
 
@@ -255,14 +255,14 @@ class Upstreams:
         """What the provenance column ``source`` says: the sandbox's world, or nothing in the live one."""
         return "" if self.world.name == "live" else f"sandbox {self.world.name}: "
 
-    def why_unasked(self, feed: str, client: str) -> Unasked | None:
+    def why_unavailable(self, feed: str, client: str) -> Unavailability | None:
         """Why nothing can be asked about ``feed`` from ``client`` here; None where it can."""
         if not self.world.records(feed):
-            return Unasked(Missing.NOT_RECORDED, "not recorded in this world: no request was made")
+            return Unavailability(Missing.NOT_RECORDED, "not recorded in this world: no request was made")
         try:
             getattr(self, client)
         except NotConfigured as missing:
-            return Unasked(Missing.NOT_CONFIGURED, f"not configured: {missing.what}")
+            return Unavailability(Missing.NOT_CONFIGURED, f"not configured: {missing.what}")
         return None
 
     def close(self) -> None:

@@ -130,6 +130,11 @@ def began(record: dg.RunRecord) -> datetime | None:
     return datetime.fromtimestamp(at, krx.KST) if at else None
 
 
+def pause_after(failures: int, first: timedelta, longest: timedelta = timedelta.max) -> timedelta:
+    """The pause after so many failures in a row: ``first``, doubled by each further one, at most ``longest``."""
+    return min(first * (1 << failures - 1), longest)
+
+
 def materialized_since(
     instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], since: Mapping[str, float]
 ) -> frozenset[str]:
@@ -172,7 +177,7 @@ def _sessions_without_success(
 
 
 def _next_attempt(failed: list[float]) -> datetime:
-    return datetime.fromtimestamp(max(failed), krx.KST) + RETRY_AFTER * (1 << len(failed) - 1)
+    return datetime.fromtimestamp(max(failed), krx.KST) + pause_after(len(failed), RETRY_AFTER)
 
 
 def _covers(run: dg.DagsterRun, day: str, assets: Collection[dg.AssetKey]) -> bool:

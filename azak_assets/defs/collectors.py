@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.catchup import IN_PROGRESS, began
+from azak_assets.defs.catchup import IN_PROGRESS, began, pause_after
 from azak_assets.partition_tags import PARTITION
 
 LOOP_TAG = {"azak/collector": "half hour"}
@@ -55,8 +55,7 @@ def next_run(
         if status is dg.DagsterRunStatus.FAILURE and record.end_time:
             failed.append(record.end_time)
     if failed:
-        pause = min(MINUTE * (1 << len(failed) - 1), LONGEST_PAUSE)
-        again = datetime.fromtimestamp(max(failed), krx.KST) + pause
+        again = datetime.fromtimestamp(max(failed), krx.KST) + pause_after(len(failed), MINUTE, LONGEST_PAUSE)
         if now < again:
             return dg.SkipReason(f"{len(failed)} collectors failed in a row; the next starts at {again:%H:%M:%S}.")
     return dg.RunRequest(partition_key=session.day.isoformat())

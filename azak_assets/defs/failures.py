@@ -60,13 +60,13 @@ def why_unavailable(
         dagster.Failure: in the live world, where the feed is ``needed`` and its keys are missing: a green partition
             without prices would never be asked for again.
     """
-    unasked = upstreams.why_unasked(feed, client)
-    if unasked is None:
+    why = upstreams.why_unavailable(feed, client)
+    if why is None:
         return None
-    if needed and unasked.reason is Missing.NOT_CONFIGURED:
-        raise dg.Failure(f"{feed}: {unasked}. Set the keys in the environment and start again.", allow_retries=False)
-    context.log.warning("%s: %s", feed, unasked)
-    return str(unasked)
+    if needed and why.reason is Missing.NOT_CONFIGURED:
+        raise dg.Failure(f"{feed}: {why}. Set the keys in the environment and start again.", allow_retries=False)
+    context.log.warning("%s: %s", feed, why)
+    return str(why)
 
 
 def skip_unless_available(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -28,6 +28,7 @@ from azak_assets.forecast.ledger import Ledger, canonical_json, sha256
 from azak_assets.forecast.llm import BudgetSpent, CallFailed, Chat, Reply, Spending
 from azak_assets.forecast.models import Model, Prompt, load_prompt
 from azak_assets.scoring.bars import LOOKBACK_SESSIONS, BarHistory, Bars, Clock
+from azak_assets.sources.streak import FailureStreak
 
 if TYPE_CHECKING:
     from azak_assets.text.embedders import Embedder
@@ -218,7 +219,7 @@ class _Breaker:
 
     def __init__(self) -> None:
         self._stopped: dict[str, str] = {}
-        self._in_a_row: Counter[str] = Counter()
+        self._streaks = defaultdict[str, FailureStreak](lambda: FailureStreak(STOP_AFTER))
         self._lock = threading.Lock()
 
     def ask(self, chat: Chat, context: Context | CallFailed) -> tuple[Context, Reply]:
@@ -233,13 +234,13 @@ class _Breaker:
             raise  # no fault of the model, and a cheaper question may still fit
         except CallFailed as failure:
             with self._lock:
-                self._in_a_row[name] += 1
-                if name not in self._stopped and (failure.is_fatal or self._in_a_row[name] >= STOP_AFTER):
+                self._streaks[name].add(failure)
+                if name not in self._stopped and (failure.is_fatal or self._streaks[name].is_at_limit):
                     self._stopped[name] = f"not asked: {name} was stopped after: {failure}"
                     logger.warning("%s is not asked again in this run: %s", name, failure)
             raise
         with self._lock:
-            self._in_a_row[name] = 0
+            self._streaks[name].add(None)
         return context, reply
 
 

@@ -5,7 +5,7 @@ Belongs here: counting them. Does not belong here: what a failure means (`failur
 
 from dataclasses import dataclass
 
-from azak_assets.sources.failures import Empty, NotForThisAccount, NotKept, SourceFailure
+from azak_assets.sources.failures import Empty, NotForThisAccount, NotKept
 
 ANSWERS = (Empty, NotForThisAccount, NotKept)
 """Failures of one key by an upstream that works: the next key may fare better."""
@@ -22,7 +22,7 @@ class FailureStreak:
     limit: int
     length: int = 0
 
-    def add(self, failure: SourceFailure | None) -> None:
+    def add(self, failure: Exception | None) -> None:
         """Count one request; ``failure`` is None where it was answered."""
         is_trouble = failure is not None and not isinstance(failure, ANSWERS)
         self.length = self.length + 1 if is_trouble else 0

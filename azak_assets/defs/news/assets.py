@@ -57,7 +57,7 @@ def news(
     from azak_assets.ingest.news import NewsWindow, collect_news, searched_names  # noqa: PLC0415 - pandas: runs only
 
     window, now = window_of(context), upstreams.now()
-    no_search, no_feeds = upstreams.why_unasked("news", "naver"), upstreams.why_unasked("rss", "rss")
+    no_search, no_feeds = upstreams.why_unavailable("news", "naver"), upstreams.why_unavailable("rss", "rss")
     skipped = {} if no_search is None else {"naver": str(no_search)}
     skipped |= {} if no_feeds is None else {feed.source: str(no_feeds) for feed in upstreams.rss}
     tiers = [int(tier) for tier in context.run.tags.get(SEARCHED_TIERS_TAG, SEARCHED_TIERS).split(",")]
