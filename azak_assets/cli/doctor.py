@@ -14,6 +14,7 @@ import httpx
 import sqlalchemy as sa
 from pydantic import SecretStr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from azak_assets import krx
@@ -146,7 +147,7 @@ def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | N
             f"revision {state.current or 'none'}, newest daily bars {latest or 'none'}"
         )
     except DatabaseError as error:
-        console.print(f"database: [red]{error}[/]")
+        console.print(f"database: [red]{escape(str(error))}[/]")
         return False, None
     if state.current is None:
         engine.dispose()

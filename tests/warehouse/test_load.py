@@ -645,5 +645,5 @@ def test_refused_records_are_kept_once_with_their_reason(warehouse: Warehouse) -
     kept = rows(
         warehouse, "select record, field, value, reason, code, source, run_id from ops.rejected_records order by field"
     )
-    assert kept[0] == ('{"stck_clpr": "칠만"}', "close", "칠만", "no number", code, "kis", "run-1")
+    assert kept[0] == ('{"stck_clpr": "칠만"}', "close", "칠만", "not a number", code, "kis", "run-1")
     assert len(kept) == 2
