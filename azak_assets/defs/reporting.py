@@ -5,6 +5,7 @@ Belongs here: turning results into Dagster metadata. Does not belong here: compu
 
 import base64
 import io
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 NO_SPAN = {"earliest": "none", "latest": "none"}
 FAILURES_SHOWN = 10
+NOT_IN_ALT_TEXT = re.compile(r"[\[\]\\`<>!&\n]")
+"""Characters with which the title of a plot could end its image or begin another."""
 
 
 def metadata_of(report: "StepReport") -> dict[str, Any]:
@@ -104,6 +107,7 @@ def line_plot(series: Mapping[str, "pd.Series"], *, title: str) -> dg.MarkdownMe
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7, frameon=False)
     figure.autofmt_xdate()
+    alt = NOT_IN_ALT_TEXT.sub("", title)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")

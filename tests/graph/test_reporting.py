@@ -64,7 +64,8 @@ def test_a_step_without_a_request_has_a_state_and_no_rows() -> None:
     assert shown["sample"].md_str == "no rows"
 
 
-def test_a_plot_is_a_picture_inside_the_page() -> None:
-    shown = line_plot({"990010": pd.Series([1.0, 2.0], index=["a", "b"])}, title="close").md_str
+def test_a_plot_is_a_picture_inside_the_page_and_its_title_starts_no_other() -> None:
+    shown = line_plot({"990010": pd.Series([1.0, 2.0], index=["a", "b"])}, title="close ![x](/graphql)").md_str
     encoded = shown.split("base64,")[1].rstrip(")")
     assert base64.b64decode(encoded).startswith(b"\x89PNG")
+    assert shown.startswith("![close x(/graphql)](data:image/png")

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from tenacity import wait_none
 
 from azak_assets import krx
+from azak_assets.defs.markdown import literal
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import breadth, flows, overtime
 from azak_assets.defs.reference import assets as reference
@@ -395,7 +396,7 @@ def test_since_the_session_is_gone_an_empty_answer_is_success_and_says_so(run: R
     assert done.requests == PROBES, "a few tell it for all"
     told = "there was no single-price session after hours since 2026-09-14, and KIS answered empty, which is right"
     assert done.states() == {"2026-11-20": told}
-    assert (done.check.passed, done.check.description) == (True, told)
+    assert (done.check.passed, done.check.description) == (True, literal(told))
     assert run.query("select count(*) from raw.overtime_bars") == [(0,)]
 
 

@@ -23,11 +23,13 @@ from tenacity import wait_none
 from azak_assets import krx
 from azak_assets.defs import failures
 from azak_assets.defs.disclosures import assets as disclosures
+from azak_assets.defs.markdown import literal
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import intraday
 from azak_assets.defs.market.checks import calendar_agrees_with_trading
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.retrieval.checks import index_equals_embeddings
+from azak_assets.ingest import session
 from azak_assets.runtime import Retrieval, Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.wire import kis as sandbox_kis
@@ -346,7 +348,7 @@ def test_sessions_past_the_brokers_reach_are_green_and_say_so(
     assert metadata["state"] == f"KIS keeps about a year of minutes; none for {FIRST} … {LAST} (10 sessions)"
     assert (metadata["rows"], metadata["inserted"]) == (0, 0)
     assert minutes.check.passed
-    assert minutes.check.description == metadata["state"]
+    assert minutes.check.description == literal(metadata["state"])
 
 
 def test_a_session_past_reach_costs_a_few_requests(
@@ -355,7 +357,7 @@ def test_a_session_past_reach_costs_a_few_requests(
     asked = []
     ask = KisClient.minute_bars
     monkeypatch.setattr(KisClient, "minute_bars", lambda self, *what: asked.append(what) or ask(self, *what))
-    monkeypatch.setattr(intraday, "PROBES", 1)
+    monkeypatch.setattr(session, "PROBES", 1)
     kept_since(date(2026, 1, 1))
     assert minutes.make(intraday.collect_intraday)[0]
     assert len(asked) == len(SESSIONS)
