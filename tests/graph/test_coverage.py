@@ -70,7 +70,7 @@ def test_a_report_is_metadata_under_the_names_of_every_table() -> None:
     assert (metadata["state"], metadata["rounds"], metadata["earliest"]) == ("one is missing", 2, "none")
     assert metadata["missing by stock"].value == {"990010": 3}
     assert "apply for it" in metadata["not approved"].md_str
-    assert metadata["closes"].md_str.startswith("![plot](data:image/png")
+    assert metadata["closes"].md_str.startswith("![close](data:image/png")
     assert metadata_of(report(2, 0))["failed"] == 0
     assert "failed" not in metadata_of(StepReport(state="nothing was asked"))
 
