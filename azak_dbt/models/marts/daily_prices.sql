@@ -40,7 +40,7 @@ compared as (
                 then bars.close::numeric / (previous_bars.close * coalesce(factors.factor, 1)::numeric) - 1
         end as change,
         -- The daily limit was widened from 15 to 30 % on 2015-06-15. Scores cut it to whole ticks:
-        -- is_unexplained_jump in azak_assets/scoring/bars.py; tests/dbt/test_rules_agree.py runs both over the same moves.
+        -- is_unexplained_jump in azak_assets/scoring/bars.py; tests/dbt/test_rules_agree.py runs both over the moves.
         case when bars.trade_date < date '2015-06-15' then 0.15 else 0.30 end as price_limit
     from bars
     inner join sessions on bars.trade_date = sessions.trade_date
