@@ -7,7 +7,7 @@ from rich.console import Console
 
 from azak_assets.cli.replay_payloads import Rerun
 from azak_assets.cli.replay_payloads import _summarize as summarize_replay
-from azak_assets.cli.run import Outcome
+from azak_assets.cli.run import RunOutcome
 from azak_assets.cli.run import _summarize as summarize_run
 
 HOSTILE = "[속보] 가온전자 [/red] 신제품 [bold]공개[/x]"
@@ -24,7 +24,7 @@ def printed(console: Console) -> str:
 
 
 def test_states_checks_and_failures_of_a_run(console: Console, database: str) -> None:
-    outcome = Outcome(
+    outcome = RunOutcome(
         states={"raw.news_articles": f"state {HOSTILE}"},
         failed_checks=[f"check {HOSTILE}"],
         failures=[f"step {HOSTILE}"],
@@ -35,6 +35,6 @@ def test_states_checks_and_failures_of_a_run(console: Console, database: str) ->
 
 
 def test_failures_of_a_replay(console: Console) -> None:
-    done = Rerun(outcome=Outcome(failures=[HOSTILE]))
+    done = Rerun(outcome=RunOutcome(failures=[HOSTILE]))
     summarize_replay(console, done)
     assert HOSTILE in printed(console)
