@@ -223,7 +223,7 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
 
 MINUTE_CALLS = 1.0
 """KIS calls a stock and minute that its minute bars take while nothing is missing."""
-MARK_CALLS = 2 / 5
+SNAPSHOT_CALLS = 2 / 5
 """And those of its quote and its order book, each once in five minutes."""
 
 
@@ -236,23 +236,23 @@ def stocks_that_fit(per_second: float, calls: float = MINUTE_CALLS) -> int:
 def _quota(console: Console, settings: Settings, engine: sa.Engine | None) -> None:
     """How many stocks can be followed by the minute, beside how many there are in tiers 1 and 2."""
     rate = settings.kis_rate
-    minutes, with_marks = stocks_that_fit(rate), stocks_that_fit(rate, MINUTE_CALLS + MARK_CALLS)
+    minutes, with_snapshots = stocks_that_fit(rate), stocks_that_fit(rate, MINUTE_CALLS + SNAPSHOT_CALLS)
     capacity = (
         f"KIS quota: {rate:.3g} calls a second, {1 - BACKFILL_SHARE:.0%} of them live beside a backfill: a minute has "
-        f"room for the minute bars of {minutes} stocks, or of {with_marks} with quotes and books every five minutes"
+        f"room for the minute bars of {minutes} stocks, or of {with_snapshots} with quotes and books every five minutes"
     )
     if engine is None:
         console.print(capacity, soft_wrap=True)
         return
     followed = len(asof.read(engine, "raw.stocks", columns=["stock_code"], where={"tier": [1, 2], "is_active": True}))
     capacity += f"; tiers 1 and 2 have {followed}"
-    if followed > with_marks:
-        minute, mark = (
-            followed * calls / (60 * rate * (1 - BACKFILL_SHARE)) for calls in (MINUTE_CALLS, 5 * MARK_CALLS)
+    if followed > with_snapshots:
+        minute, snapshot = (
+            followed * calls / (60 * rate * (1 - BACKFILL_SHARE)) for calls in (MINUTE_CALLS, 5 * SNAPSHOT_CALLS)
         )
         capacity += (
             f" [yellow]— a round of minutes takes {minute:.1f} minutes (no bar is lost below 30), one of quotes and "
-            f"books {mark:.1f}; what does not fit into five is left out, the lower tier first[/]"
+            f"books {snapshot:.1f}; what does not fit into five is left out, the lower tier first[/]"
         )
     console.print(capacity, soft_wrap=True)
 

@@ -145,10 +145,10 @@ def _kept(
         passed=not short,
         why=""
         if not short
-        else f"{days_text(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} marks were asked. "
+        else f"{days_text(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} snapshots are kept. "
         "What is missing is lost: KIS gives no quote or book of the past. Let the sensor intraday_collector run while "
         "the market is open.",
-        numbers={"marks due": sum(due.values()), "marks kept": sum(kept.values())},
+        numbers={"snapshots due": sum(due.values()), "snapshots kept": sum(kept.values())},
     )
     return report
 
