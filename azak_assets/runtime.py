@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from azak_assets import krx
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ports import Channel
 from azak_assets.settings import EmbedderName, FetchBodies, Mode, Settings
 from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
@@ -207,18 +207,11 @@ class Stores:
             self.recorder.close()
 
 
-class Missing(StrEnum):
-    """Why a feed cannot be asked for in this process."""
-
-    NOT_RECORDED = "not recorded"
-    NOT_CONFIGURED = "not configured"
-
-
 @dataclass(frozen=True)
 class Unavailability:
     """Why a feed cannot be asked for: the reason as a code, and a sentence for the operator."""
 
-    reason: Missing
+    reason: Reason
     sentence: str
 
     def __str__(self) -> str:
@@ -258,11 +251,11 @@ class Upstreams:
     def why_unavailable(self, feed: str, client: str) -> Unavailability | None:
         """Why nothing can be asked about ``feed`` from ``client`` here; None where it can."""
         if not self.world.records(feed):
-            return Unavailability(Missing.NOT_RECORDED, "not recorded in this world: no request was made")
+            return Unavailability(Reason.NOT_RECORDED, "not recorded in this world: no request was made")
         try:
             getattr(self, client)
         except NotConfigured as missing:
-            return Unavailability(Missing.NOT_CONFIGURED, f"not configured: {missing.what}")
+            return Unavailability(Reason.NOT_CONFIGURED, f"not configured: {missing.what}")
         return None
 
     def close(self) -> None:

@@ -121,8 +121,9 @@ def with_coverage(
     context: dg.AssetExecutionContext, asset: list[str], report: StepReport, upstreams: Upstreams
 ) -> dg.MaterializeResult[None]:
     """The materialization of a step, with its check, after single partitions got what is true of them alone."""
-    for day, (state, rows) in report.days.items():
-        context.add_asset_metadata({"state": state, "rows": rows}, partition_key=day.isoformat())
+    for day, of_day in report.days.items():
+        of_session = {"reason": of_day.reason.value, "state": of_day.state, "rows": of_day.rows}
+        context.add_asset_metadata(of_session, partition_key=day.isoformat())
     return dg.MaterializeResult(
         metadata={**metadata_of(report), **usage(upstreams)}, check_results=[coverage_of(asset, report)]
     )

@@ -325,7 +325,7 @@ def test_a_second_collector_does_not_start_beside_the_first(open_at: Open, engin
         assert alone
         done = found.run(loops=True)
     assert done.success
-    assert all("another collector is at work" in one["state"] for one in done.by_asset.values())
+    assert all(one["reason"] == "other_collector" for one in done.by_asset.values())
     assert found.limiter.calls.total() == 0
     assert found.run().success, "the lock goes with its holder"
     assert found.limiter.calls.total() > 0
@@ -374,7 +374,7 @@ def test_a_past_session_is_green_says_what_nobody_can_give_and_keeps_no_other_da
     assert done.success, done.said
     for table in TABLES[:2]:
         metadata = done.by_asset[table]
-        assert metadata["state"] == "not collected while the session ran, and KIS gives none of the past: 2026-11-18"
+        assert metadata["reason"] == "not_collected"
         assert (metadata["rows"], metadata["inserted"]) == (0, 0)
         check = done.checks[table, "no_snapshot_is_missing"]
         assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -390,7 +390,7 @@ def test_a_past_session_that_was_collected_says_that_it_is_kept(open_at: Open, e
     found.clock.now = at("2026-11-23 12:00")
     done = found.run("quotes", day=FRIDAY)
     check = done.checks["quote_snapshots", "no_snapshot_is_missing"]
-    assert done.by_asset["quote_snapshots"]["state"].startswith("the session is over, what was collected is kept")
+    assert done.by_asset["quote_snapshots"]["reason"] == "session_over"
     assert not check.passed
     assert "2026-11-20: 1 of 79 snapshots" in check.description
     assert found.rows("quote_snapshots") == before
@@ -432,7 +432,7 @@ def test_a_paper_account_collects_today_and_says_that_the_past_is_not_for_it(
     later = found.run("minutes", day=FRIDAY)
     assert later.success, later.said
     check = later.checks["minute_bars", "nearly_every_stock_answered"]
-    assert "no past minutes: this KIS account is a paper account" in later.by_asset["minute_bars"]["state"]
+    assert later.by_asset["minute_bars"]["reason"] == "paper_account"
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "EGW00213" in check.description
     assert found.rows("minute_bars") == kept, "what was collected stays"
