@@ -26,7 +26,6 @@ from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavail
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from openai import OpenAI
 
     from azak_assets.ports import Clock, HostStore, RateLimiter, Recorder, Recordings, TokenStore, Usage, ValidatorStore
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from azak_assets.sources.rss import RssClient
     from azak_assets.text.embedders import Embedder
     from azak_assets.warehouse.calls.recordings import PayloadWriter
+    from azak_assets.warehouse.postgres.database import Engine
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Stores:
 
     @classmethod
     def in_postgres(
-        cls, engine: "sa.Engine", *, limiter: "RateLimiter | None" = None, recorder: "Recorder | None" = None
+        cls, engine: "Engine", *, limiter: "RateLimiter | None" = None, recorder: "Recorder | None" = None
     ) -> "Stores":
         """The stores in PostgreSQL, and connections to the upstreams themselves.
 
@@ -370,7 +370,7 @@ class Upstreams:
         return PageReader(bases, channel=self.stores.channel, hosts=self.stores.hosts, now=self.now, sleep=self.sleep)
 
 
-def rate_limiter(engine: "sa.Engine", of_world: World, *, is_backfill: bool) -> "RateLimiter":
+def rate_limiter(engine: "Engine", of_world: World, *, is_backfill: bool) -> "RateLimiter":
     """The shared rate limiter. A backfill leaves most of a live rate to live work while a session is open; the sandbox
     has no live work."""
     from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter  # noqa: PLC0415
