@@ -1,1 +1,4 @@
-"""Azak: an orchestrated data-asset platform for Korean equities."""
+"""Azak: an orchestrated data-asset platform for Korean equities.
+
+Does not belong here: code; each room below says what it holds, and `docs/house.md` shows them all.
+"""

@@ -26,7 +26,7 @@ from azak_assets.runtime import (
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
+    from azak_assets.warehouse.postgres.database import Engine
 
 
 class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -63,7 +63,7 @@ class UpstreamsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id=context.run.run_id if context.run else "",
             about=_about(context.run),
         )
-        engine = cast("sa.Engine", self.warehouse.engine)
+        engine = cast("Engine", self.warehouse.engine)
         limiter = rate_limiter(engine, of_world, is_backfill=not BACKFILL_TAGS.isdisjoint(tags))
         upstreams = Upstreams(settings, of_world, Stores.in_postgres(engine, limiter=limiter, recorder=recorder))
         try:

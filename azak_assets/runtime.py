@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from azak_assets import krx
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ports import Channel
 from azak_assets.settings import EmbedderName, FetchBodies, Mode, Settings
 from azak_assets.sources.failures import ContractChanged, NotConfigured, Unavailable
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from openai import OpenAI
 
     from azak_assets.ports import Clock, HostStore, RateLimiter, Recorder, Recordings, TokenStore, Usage, ValidatorStore
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from azak_assets.sources.rss import RssClient
     from azak_assets.text.embedders import Embedder
     from azak_assets.warehouse.calls.recordings import PayloadWriter
+    from azak_assets.warehouse.postgres.database import Engine
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Stores:
 
     @classmethod
     def in_postgres(
-        cls, engine: "sa.Engine", *, limiter: "RateLimiter | None" = None, recorder: "Recorder | None" = None
+        cls, engine: "Engine", *, limiter: "RateLimiter | None" = None, recorder: "Recorder | None" = None
     ) -> "Stores":
         """The stores in PostgreSQL, and connections to the upstreams themselves.
 
@@ -207,18 +207,11 @@ class Stores:
             self.recorder.close()
 
 
-class Missing(StrEnum):
-    """Why a feed cannot be asked for in this process."""
-
-    NOT_RECORDED = "not recorded"
-    NOT_CONFIGURED = "not configured"
-
-
 @dataclass(frozen=True)
 class Unavailability:
     """Why a feed cannot be asked for: the reason as a code, and a sentence for the operator."""
 
-    reason: Missing
+    reason: Reason
     sentence: str
 
     def __str__(self) -> str:
@@ -258,11 +251,11 @@ class Upstreams:
     def why_unavailable(self, feed: str, client: str) -> Unavailability | None:
         """Why nothing can be asked about ``feed`` from ``client`` here; None where it can."""
         if not self.world.records(feed):
-            return Unavailability(Missing.NOT_RECORDED, "not recorded in this world: no request was made")
+            return Unavailability(Reason.NOT_RECORDED, "not recorded in this world: no request was made")
         try:
             getattr(self, client)
         except NotConfigured as missing:
-            return Unavailability(Missing.NOT_CONFIGURED, f"not configured: {missing.what}")
+            return Unavailability(Reason.NOT_CONFIGURED, f"not configured: {missing.what}")
         return None
 
     def close(self) -> None:
@@ -377,7 +370,7 @@ class Upstreams:
         return PageReader(bases, channel=self.stores.channel, hosts=self.stores.hosts, now=self.now, sleep=self.sleep)
 
 
-def rate_limiter(engine: "sa.Engine", of_world: World, *, is_backfill: bool) -> "RateLimiter":
+def rate_limiter(engine: "Engine", of_world: World, *, is_backfill: bool) -> "RateLimiter":
     """The shared rate limiter. A backfill leaves most of a live rate to live work while a session is open; the sandbox
     has no live work."""
     from azak_assets.warehouse.calls.rate_limit import PostgresRateLimiter  # noqa: PLC0415

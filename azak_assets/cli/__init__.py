@@ -2,6 +2,8 @@
 
 Imports stay inside the commands: `azak --help` answers at once, and Dagster alone costs seconds. Help is plain text:
 typer's formatted help imports Markdown and a syntax highlighter, twice the rest of the command.
+
+Does not belong here: what a command does.
 """
 
 import os

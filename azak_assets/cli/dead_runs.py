@@ -1,8 +1,8 @@
 """Runs whose process is gone: a killed command leaves them as started, and their pool slots taken.
 
-Belongs here: finding and ending them, so that the next run need not wait for slots that are never freed, and the
-first load that a stopped `azak up` left half done. The own monitoring of Dagster cannot: it sees that a run is old, not
-that its process is gone.
+Belongs here: finding and ending them, so that the next run need not wait for slots that are never freed, and the first
+load that a stopped `azak up` left half done. The own monitoring of Dagster cannot: it sees that a run is old, not that
+its process is gone. Does not belong here: a live run that hangs, which an operator ends.
 """
 
 import os

@@ -1,6 +1,7 @@
 """`azak doctor`: every setting, the mode, which upstream answers, what contradicts the calendar, disk and versions.
 
-Belongs here: looking, never changing. Secrets are shown as set or not set.
+Belongs here: looking, never changing. Secrets are shown as set or not set. Does not belong here: mending what was
+found, and the SQL of what is read (`warehouse`).
 """
 
 import importlib.metadata
@@ -9,9 +10,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import httpx
-import sqlalchemy as sa
 from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +24,9 @@ from azak_assets.warehouse import asof, totals
 from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
 from azak_assets.warehouse.postgres import database, server, stamp
 from azak_assets.warehouse.postgres.address import DatabaseError
+
+if TYPE_CHECKING:
+    from azak_assets.warehouse.postgres.database import Engine
 
 FAMILY = (
     "dagster",
@@ -124,7 +128,7 @@ def _status(client: httpx.Client, settings: Settings, upstream: Upstream) -> tup
         return f"[{'red' if counts else 'yellow'}]no[/]: {type(error).__name__}", not counts
 
 
-def _database(console: Console, settings: Settings) -> tuple[bool, sa.Engine | None]:
+def _database(console: Console, settings: Settings) -> "tuple[bool, Engine | None]":
     """Whether the database is as it should be, and an engine where it runs and has our tables."""
     if settings.azak_database_url is None:
         info = server.status(settings.azak_home)
@@ -163,7 +167,7 @@ class CalendarDays:
     closed: frozenset[date]
 
 
-def observed_trading(engine: sa.Engine) -> CalendarDays:
+def observed_trading(engine: "Engine") -> CalendarDays:
     """Days with daily bars, and sessions without any between two that have some.
 
     A wider hole is a backfill that is still to be made and proves nothing about the calendar.
@@ -180,18 +184,18 @@ def observed_trading(engine: sa.Engine) -> CalendarDays:
     return CalendarDays(days, frozenset(holes))
 
 
-def broker(engine: sa.Engine) -> CalendarDays:
+def broker(engine: "Engine") -> CalendarDays:
     """What the broker's holiday service answered for the days it was asked about."""
     answers = asof.read(engine, "raw.broker_calendar", columns=["day", "is_open"])
     is_open = answers["is_open"].astype(bool)
     return CalendarDays(frozenset(answers.loc[is_open, "day"]), frozenset(answers.loc[~is_open, "day"]))
 
 
-COMPARED: dict[str, Callable[[sa.Engine], CalendarDays]] = {"observed trading": observed_trading, "broker": broker}
+COMPARED: "dict[str, Callable[[Engine], CalendarDays]]" = {"observed trading": observed_trading, "broker": broker}
 """What a database holds that the committed calendar is compared with."""
 
 
-def _calendar(console: Console, engine: sa.Engine | None) -> None:
+def _calendar(console: Console, engine: "Engine | None") -> None:
     now = datetime.now(krx.KST)
     session = krx.current_or_next_session(now)
     console.print(
@@ -223,7 +227,7 @@ def _calendar(console: Console, engine: sa.Engine | None) -> None:
 
 MINUTE_CALLS = 1.0
 """KIS calls a stock and minute that its minute bars take while nothing is missing."""
-MARK_CALLS = 2 / 5
+SNAPSHOT_CALLS = 2 / 5
 """And those of its quote and its order book, each once in five minutes."""
 
 
@@ -233,26 +237,26 @@ def stocks_that_fit(per_second: float, calls: float = MINUTE_CALLS) -> int:
     return int(round(live / calls, 6))
 
 
-def _quota(console: Console, settings: Settings, engine: sa.Engine | None) -> None:
+def _quota(console: Console, settings: Settings, engine: "Engine | None") -> None:
     """How many stocks can be followed by the minute, beside how many there are in tiers 1 and 2."""
     rate = settings.kis_rate
-    minutes, with_marks = stocks_that_fit(rate), stocks_that_fit(rate, MINUTE_CALLS + MARK_CALLS)
+    minutes, with_snapshots = stocks_that_fit(rate), stocks_that_fit(rate, MINUTE_CALLS + SNAPSHOT_CALLS)
     capacity = (
         f"KIS quota: {rate:.3g} calls a second, {1 - BACKFILL_SHARE:.0%} of them live beside a backfill: a minute has "
-        f"room for the minute bars of {minutes} stocks, or of {with_marks} with quotes and books every five minutes"
+        f"room for the minute bars of {minutes} stocks, or of {with_snapshots} with quotes and books every five minutes"
     )
     if engine is None:
         console.print(capacity, soft_wrap=True)
         return
     followed = len(asof.read(engine, "raw.stocks", columns=["stock_code"], where={"tier": [1, 2], "is_active": True}))
     capacity += f"; tiers 1 and 2 have {followed}"
-    if followed > with_marks:
-        minute, mark = (
-            followed * calls / (60 * rate * (1 - BACKFILL_SHARE)) for calls in (MINUTE_CALLS, 5 * MARK_CALLS)
+    if followed > with_snapshots:
+        minute, snapshot = (
+            followed * calls / (60 * rate * (1 - BACKFILL_SHARE)) for calls in (MINUTE_CALLS, 5 * SNAPSHOT_CALLS)
         )
         capacity += (
             f" [yellow]— a round of minutes takes {minute:.1f} minutes (no bar is lost below 30), one of quotes and "
-            f"books {mark:.1f}; what does not fit into five is left out, the lower tier first[/]"
+            f"books {snapshot:.1f}; what does not fit into five is left out, the lower tier first[/]"
         )
     console.print(capacity, soft_wrap=True)
 

@@ -1,7 +1,8 @@
 """The sentence that a user reads for an expected failure; it says what to do.
 
 Belongs here: knowing failures of others (PostgreSQL, the system, pydantic) by their home and name, and how our own
-command is typed. Importing each class here would cost `azak --help` three seconds.
+command is typed. Importing each class here would cost `azak --help` three seconds. Does not belong here: the sentences
+of Azak's own exceptions, which are written where they are raised.
 """
 
 import errno
@@ -10,6 +11,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from azak_assets.warehouse.postgres.messages import Trouble, says
 
 LOST_DATABASE = ("OperationalError", "InterfaceError", "AdminShutdown", "DagsterPostgresException")
 DISK_FULL = "53100"
@@ -44,11 +47,6 @@ def _of_the_system(error: OSError) -> list[str]:
     return [f"{where}{error.strerror}. Free or correct it, or set AZAK_HOME to another folder."]
 
 
-def says_disk_is_full(said: str) -> bool:
-    """Whether these are the words of a PostgreSQL that could not write, where only its words are left of the error."""
-    return os.strerror(errno.ENOSPC) in said or os.strerror(errno.EDQUOT) in said
-
-
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, what its driver said, and what it was raised from."""
     seen: list[BaseException] = []
@@ -67,7 +65,7 @@ def disk_full_message(said: str) -> str:
 
     settings = Settings()
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    reason = next((line for line in lines if says_disk_is_full(line)), lines[0]).rstrip(".")
+    reason = next((line for line in lines if says(Trouble.DISK_FULL, line)), lines[0]).rstrip(".")
     after = "and run the same command again: the transaction that failed left nothing behind."
     if settings.azak_database_url is not None:
         from azak_assets.warehouse.postgres.address import parse_url  # noqa: PLC0415 - only where it is needed

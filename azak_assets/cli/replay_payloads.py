@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -39,13 +38,15 @@ from azak_assets.warehouse.postgres import database, stamp
 if TYPE_CHECKING:
     import dagster as dg
 
+    from azak_assets.warehouse.postgres.database import Engine
+
 NOWHERE = "http://nowhere.invalid"
 """The upstreams' address in a re-run: a name that never resolves."""
 NAMED = 10
 
 
 def upstreams_of(
-    settings: Settings, of_world: World, engine: sa.Engine, clock: PlaybackClock, recordings_of_run: RunRecordings
+    settings: Settings, of_world: World, engine: "Engine", clock: PlaybackClock, recordings_of_run: RunRecordings
 ) -> Upstreams:
     """The clients of a run whose answers are recorded, at the time when it ran."""
     stores = Stores.played_back(recordings_of_run, hosts=PostgresHosts(engine))
@@ -85,7 +86,7 @@ def replay_payloads(console: Console, *, first: date, last: date) -> bool:
     return not done.outcome.failures
 
 
-def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) -> tuple[list[KeptRun], str]:
+def kept_runs(settings: Settings, engine: "Engine", first: date, last: date) -> tuple[list[KeptRun], str]:
     """The runs to repeat, and their world; a new database is stamped with it.
 
     Raises:
@@ -103,7 +104,7 @@ def kept_runs(settings: Settings, engine: sa.Engine, first: date, last: date) ->
 
 
 def _world(settings: Settings, stamped: str | None) -> str:
-    """The world to replay: the database's, or the only one there are payloads of that fits the mode."""
+    """The world of the runs: the database's, or the only one there are payloads of that fits the mode."""
     is_live = settings.mode is Mode.LIVE
     kept = recordings.worlds(settings.azak_home)
     if not kept:
@@ -128,7 +129,7 @@ def _world(settings: Settings, stamped: str | None) -> str:
     return chosen
 
 
-def rerun_all(console: Console, settings: Settings, engine: sa.Engine, of_world: str, runs: Sequence[KeptRun]) -> Rerun:
+def rerun_all(console: Console, settings: Settings, engine: "Engine", of_world: str, runs: Sequence[KeptRun]) -> Rerun:
     """Repeat runs in their order, show how far it is, and print what came of it."""
     import dagster as dg  # noqa: PLC0415 - three seconds that `azak --help` must not cost
 
@@ -150,7 +151,7 @@ def rerun_all(console: Console, settings: Settings, engine: sa.Engine, of_world:
     console.print(f"[green]✓[/] world {of_world}: {len(runs)} runs to repeat, no upstream is asked")
     columns = (TextColumn("  {task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("replay", total=len(runs))
+        task = bar.add_task("re-run", total=len(runs))
         for run in runs:
             selected = _selected(repository, run, asking)
             bar.update(task, description=f"{run.began_at.astimezone(krx.KST):%m-%d %H:%M} {run.about.get('job') or ''}")
@@ -211,12 +212,12 @@ def _note(done: Rerun, result: "dg.ExecuteInProcessResult") -> None:
 
 def _summarize(console: Console, done: Rerun) -> None:
     """The tables with what the re-run changed in them, the questions without an answer, and what failed."""
-    table = Table("table", *COUNTS, title=f"{done.runs} runs replayed", title_justify="left")
+    table = Table("table", *COUNTS, title=f"{done.runs} runs re-run", title_justify="left")
     for name, counts in sorted(done.counts.items()):
         table.add_row(name, *(str(counts[count]) for count in COUNTS))
     console.print(table)
     totals: Counter[str] = sum(done.counts.values(), Counter())
-    console.print("  this replay       " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
+    console.print("  this re-run       " + ", ".join(f"{count} {totals[count]}" for count in COUNTS))
     if done.missing:
         console.print(f"[yellow]! {len(done.missing)} questions have no kept answer[/]; nothing of them was touched:")
         for upstream, path, _ in list(done.missing)[:NAMED]:

@@ -20,7 +20,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -28,12 +27,13 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, prepared
-from azak_assets.cli.failures import disk_full_message, says_disk_is_full
+from azak_assets.cli.failures import disk_full_message
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
 from azak_assets.partition_tags import RANGE_END, RANGE_START, WHY
 from azak_assets.universe import FIRST_TRADING_DAY
 from azak_assets.warehouse import totals
 from azak_assets.warehouse.postgres import database
+from azak_assets.warehouse.postgres.messages import Trouble, says
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -235,7 +235,7 @@ def _cause(event: "dg.DagsterEvent") -> str:
         return str(event.message)
     name, _, said = error.message.strip().partition(": ")
     cause = said if said and name.endswith(error.cls_name or name) else error.message.strip()
-    return disk_full_message(cause) if says_disk_is_full(cause) else cause
+    return disk_full_message(cause) if says(Trouble.DISK_FULL, cause) else cause
 
 
 @contextmanager
@@ -244,6 +244,7 @@ def _followed(console: Console, instance: "dg.DagsterInstance", run_id: str, wha
     from dagster_postgres.utils import DagsterPostgresException  # noqa: PLC0415 - loads Dagster
 
     done = threading.Event()
+    lost: tuple[type[Exception], ...] = (*database.lost_errors(), DagsterPostgresException)
 
     def follow() -> None:
         cursor: str | None = None
@@ -256,7 +257,7 @@ def _followed(console: Console, instance: "dg.DagsterInstance", run_id: str, wha
                 last_round = done.wait(0.5)
                 try:
                     connection = instance.get_records_for_run(run_id, cursor=cursor)
-                except (sa.exc.SQLAlchemyError, DagsterPostgresException):
+                except lost:
                     return  # the run meets the same lost database, and tells it
                 cursor = connection.cursor
                 for record in connection.records:

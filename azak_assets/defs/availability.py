@@ -8,9 +8,9 @@ from typing import Literal
 import dagster as dg
 
 TAG = "azak/available"
-Availability = Literal["intraday", "close", "half_hour_after_close", "evening", "next_day", "weekly"]
+Availability = Literal["intraday", "close", "half_hour_after_close", "after_hours", "next_day", "weekly"]
 """`intraday`: only while the session runs. `close`: once bars are final. `half_hour_after_close`: investor flows.
-`evening`: after the after-hours session. `next_day`: published on the next morning. `weekly`: of no session; asked once
+`after_hours`: when that session is over. `next_day`: published on the next morning. `weekly`: of no session; asked once
 a week, after everything that a session needs."""
 
 

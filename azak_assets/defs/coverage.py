@@ -4,8 +4,7 @@ Belongs here: the verdict on a round of requests, as a check and as part of a ma
 asking (`ingest.round`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -19,18 +18,6 @@ from azak_assets.sources.failures import NotForThisAccount
 NEARLY_EVERY_STOCK_ANSWERED = "nearly_every_stock_answered"
 
 
-class Answers(Protocol):
-    """A round of requests: how many keys answered, and the failures of the others."""
-
-    @property
-    def answered(self) -> int | None:
-        """How many keys answered."""
-
-    @property
-    def failures(self) -> Mapping[str, object]:
-        """By key."""
-
-
 def coverage_spec(asset: list[str]) -> dg.AssetCheckSpec:
     """The check that a partition which turned green has nearly all of its stocks."""
     return dg.AssetCheckSpec(
@@ -40,19 +27,10 @@ def coverage_spec(asset: list[str]) -> dg.AssetCheckSpec:
     )
 
 
-def coverage_check(
-    asset: Sequence[str], gathered: Answers, *, excused: Iterable[str] = (), note: str = ""
-) -> dg.AssetCheckResult:
-    """The verdict on one round of requests.
-
-    Args:
-        asset: the table's key.
-        gathered: the round.
-        excused: keys that need have no answer.
-        note: what a passed check says.
-    """
-    missing = {key: gathered.failures[key] for key in sorted(gathered.failures.keys() - set(excused))}
-    asked = (gathered.answered or 0) + len(missing)
+def _coverage(asset: Sequence[str], report: StepReport) -> dg.AssetCheckResult:
+    """The verdict on the requests of a step; a passed check says the step's state."""
+    missing = {key: report.failures[key] for key in sorted(report.failures.keys() - report.excused)}
+    asked = (report.answered or 0) + len(missing)
     passed = len(missing) <= FAILED_SHARE * asked
     first = "; ".join(literal(f"{key}: {failure}") for key, failure in list(missing.items())[:NAMED_FAILURES])
     return dg.AssetCheckResult(
@@ -61,7 +39,7 @@ def coverage_check(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"asked": asked, "failed": len(missing), "share": len(missing) / asked if asked else 0.0},
-        description=literal(note)
+        description=literal(report.state)
         if passed
         else f"{len(missing)} of {asked} failed. {first}. Materialize again once the cause is gone: what landed stays.",
     )
@@ -101,7 +79,7 @@ def coverage_of(asset: Sequence[str], report: StepReport) -> dg.AssetCheckResult
         return not_requested_check(asset, report.advice, passed=False)
     if report.answered is None:
         return not_requested_check(asset, report.state)
-    return coverage_check(asset, report, excused=report.excused, note=report.state)
+    return _coverage(asset, report)
 
 
 def finding_check(asset: Sequence[str], name: str, finding: Finding) -> dg.AssetCheckResult:
@@ -121,8 +99,9 @@ def with_coverage(
     context: dg.AssetExecutionContext, asset: list[str], report: StepReport, upstreams: Upstreams
 ) -> dg.MaterializeResult[None]:
     """The materialization of a step, with its check, after single partitions got what is true of them alone."""
-    for day, (state, rows) in report.days.items():
-        context.add_asset_metadata({"state": state, "rows": rows}, partition_key=day.isoformat())
+    for day, of_day in report.days.items():
+        of_session = {"reason": of_day.reason.value, "state": of_day.state, "rows": of_day.rows}
+        context.add_asset_metadata(of_session, partition_key=day.isoformat())
     return dg.MaterializeResult(
         metadata={**metadata_of(report), **usage(upstreams)}, check_results=[coverage_of(asset, report)]
     )

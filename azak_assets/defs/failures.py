@@ -11,8 +11,9 @@ import dagster as dg
 
 from azak_assets.defs.reporting import metadata_of
 from azak_assets.ingest.failures import CollectError, RoundError
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
-from azak_assets.runtime import Missing, Upstreams
+from azak_assets.runtime import Unavailability, Upstreams
 from azak_assets.sources.failures import SourceFailure
 
 RETRIES, RETRY_AFTER_S = 2, 30
@@ -53,7 +54,7 @@ def failures_of(what: str) -> Iterator[None]:
 
 def why_unavailable(
     context: dg.AssetExecutionContext, upstreams: Upstreams, feed: str, client: str, *, needed: bool = False
-) -> str | None:
+) -> Unavailability | None:
     """Why a feed has no credentials here or is not in this data set, for the operator; None where it can be asked for.
 
     Raises:
@@ -63,15 +64,17 @@ def why_unavailable(
     why = upstreams.why_unavailable(feed, client)
     if why is None:
         return None
-    if needed and why.reason is Missing.NOT_CONFIGURED:
+    if needed and why.reason is Reason.NOT_CONFIGURED:
         raise dg.Failure(f"{feed}: {why}. Set the keys in the environment and start again.", allow_retries=False)
     context.log.warning("%s: %s", feed, why)
-    return str(why)
+    return why
 
 
 def skip_unless_available(
     context: dg.AssetExecutionContext, upstreams: Upstreams, feed: str, client: str, *, needed: bool = False
 ) -> dg.MaterializeResult[None] | None:
     """A skipped materialization if `why_unavailable` has a reason; else None."""
-    reason = why_unavailable(context, upstreams, feed, client, needed=needed)
-    return None if reason is None else dg.MaterializeResult(metadata=metadata_of(StepReport(state=reason)))
+    why = why_unavailable(context, upstreams, feed, client, needed=needed)
+    if why is None:
+        return None
+    return dg.MaterializeResult(metadata=metadata_of(StepReport.without_rows(why.reason, str(why))))

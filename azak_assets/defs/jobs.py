@@ -17,7 +17,8 @@ REFERENCE = (
 ) - assets_available("weekly")
 NEWS = dg.AssetSelection.groups("news")
 FLOWS = assets_available("half_hour_after_close")
-AFTER_HOURS = assets_available("evening") | dg.AssetSelection.assets(["raw", "index_bars"], ["raw", "index_breadth"])
+INDICES = dg.AssetSelection.assets(["raw", "index_bars"], ["raw", "index_breadth"])
+AFTER_HOURS = assets_available("after_hours") | INDICES
 """What is asked for at 18:00: indices for the second time, since breadth is given for the newest session only."""
 NEXT_DAY = assets_available("next_day")
 AFTER_CLOSE = assets_available("close") | (

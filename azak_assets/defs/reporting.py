@@ -48,7 +48,7 @@ def metadata_of(report: "StepReport") -> dict[str, Any]:
     if report.answered is not None:
         metadata |= {"answered": report.answered, "failed": len(report.failures)}
     if report.state:
-        metadata["state"] = report.state
+        metadata |= {"state": report.state, "reason": ", ".join(report.reasons)}
     if report.rejects:
         metadata["rejects"] = rejects_table(report.rejects)
     if report.failures:

@@ -20,7 +20,6 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.forecast.ledger import canonical_json, sha256
-from azak_assets.scoring.bars import Clock
 from azak_assets.scoring.horizons import HORIZONS, Bar, entry_of, resolve
 from azak_assets.text.embedders import embedding_text
 from azak_assets.warehouse import readers
@@ -28,6 +27,7 @@ from azak_assets.warehouse import readers
 if TYPE_CHECKING:
     from azak_assets.text.embedders import Embedder
     from azak_assets.text.vector_index import VectorIndex
+    from azak_assets.warehouse.asof import AsOfClock
     from azak_assets.warehouse.warehouse import Warehouse
 
 STOCK_BARS = 60
@@ -56,7 +56,7 @@ class ContextReader:
     """Builds contexts through as-of reads with one clock: `known` for replays, `observed` for live forecasts."""
 
     def __init__(
-        self, warehouse: Warehouse, clock: Clock, index: VectorIndex | None, embedder: Embedder | None
+        self, warehouse: Warehouse, clock: AsOfClock, index: VectorIndex | None, embedder: Embedder | None
     ) -> None:
         self._warehouse = warehouse
         self._clock = clock

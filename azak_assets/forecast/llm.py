@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from azak_assets.forecast.ledger import Call, Ledger, request_hash
 from azak_assets.forecast.models import Model, Prompt
-from azak_assets.forecast.schema import Answer, response_format
+from azak_assets.forecast.schema import ModelAnswer, response_format
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class BudgetSpent(CallFailed):
 class Reply:
     """A checked answer, its address in the ledger, and what it took when it was given."""
 
-    answer: Answer
+    answer: ModelAnswer
     request_hash: str
     tokens_in: int | None
     tokens_out: int | None
@@ -160,7 +160,7 @@ class Chat:
             call, answer = self._send_and_record(repair, address, attempts + 2)
         return Reply(answer, address, call.tokens_in, call.tokens_out, call.cost_usd, is_from_ledger=False)
 
-    def _send_and_record(self, request: Mapping[str, Any], address: str, attempt: int) -> tuple[Call, Answer]:
+    def _send_and_record(self, request: Mapping[str, Any], address: str, attempt: int) -> tuple[Call, ModelAnswer]:
         largest = _largest_cost(self.model, request)
         self.spending.reserve(largest)
         call = Call(is_ok=False, error="interrupted")
@@ -175,10 +175,10 @@ class Chat:
         return call, answer
 
 
-def _stored(response: Mapping[str, Any]) -> Answer | None:
+def _stored(response: Mapping[str, Any]) -> ModelAnswer | None:
     """The answer in a stored response; None where today's schema no longer takes it, so that it is asked again."""
     try:
-        return Answer.model_validate_json(response["choices"][0]["message"]["content"])
+        return ModelAnswer.model_validate_json(response["choices"][0]["message"]["content"])
     except ValidationError:
         return None
 
@@ -206,7 +206,7 @@ def _price(model: Model, tokens_in: int, tokens_out: int) -> float:
     return (tokens_in * (model.usd_per_1m_input or 0.0) + tokens_out * (model.usd_per_1m_output or 0.0)) / 1e6
 
 
-def _send(client: openai.OpenAI, model: Model, request: Mapping[str, Any]) -> tuple[Call, Answer]:
+def _send(client: openai.OpenAI, model: Model, request: Mapping[str, Any]) -> tuple[Call, ModelAnswer]:
     started = time.monotonic()
     try:
         raw = client.chat.completions.with_raw_response.create(**request)
@@ -240,7 +240,7 @@ def _refused(model: Model, error: openai.APIStatusError) -> CallFailed:
     return CallFailed(detail)
 
 
-def _read(model: Model, body: dict[str, Any], latency_ms: int) -> tuple[Call, Answer]:
+def _read(model: Model, body: dict[str, Any], latency_ms: int) -> tuple[Call, ModelAnswer]:
     """Take a 200 apart: an error inside, no choice, a cut, a filter, a refusal, or at last content."""
     usage = body.get("usage") or {}
     tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
@@ -270,7 +270,7 @@ def _read(model: Model, body: dict[str, Any], latency_ms: int) -> tuple[Call, An
     if not content or not isinstance(content, str):
         raise failed(f"the answer has no content (finish_reason {finish!r})")
     try:
-        return call(), Answer.model_validate_json(content)
+        return call(), ModelAnswer.model_validate_json(content)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'answer'}: {f['msg']}" for f in error.errors()[:5])
         reason = f"the answer broke the schema: {faults}"

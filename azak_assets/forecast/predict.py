@@ -1,6 +1,6 @@
 """Forecasts for the matched articles of some trading days, from every active model, append only.
 
-Belongs here: which questions there are, who is asked, isolation of failures by model, and the rows of `ml.predictions`
+Belongs here: which cases there are, who is asked, isolation of failures by model, and the rows of `ml.predictions`
 and `ml.prediction_horizons`. Does not belong here: what a model sees (`context`), how it is asked (`llm`), what it
 costs (`ledger`). A forecast's id is a hash of what was asked of whom; one that exists is never asked again, so a run
 that was killed goes on where it stopped.
@@ -27,12 +27,13 @@ from azak_assets.forecast.context import Context, ContextReader
 from azak_assets.forecast.ledger import Ledger, canonical_json, sha256
 from azak_assets.forecast.llm import BudgetSpent, CallFailed, Chat, Reply, Spending
 from azak_assets.forecast.models import Model, Prompt, load_prompt
-from azak_assets.scoring.bars import LOOKBACK_SESSIONS, BarHistory, Bars, Clock
+from azak_assets.scoring.bars import LOOKBACK_SESSIONS, BarHistory, Bars
 from azak_assets.sources.streak import FailureStreak
 
 if TYPE_CHECKING:
     from azak_assets.text.embedders import Embedder
     from azak_assets.text.vector_index import VectorIndex
+    from azak_assets.warehouse.asof import AsOfClock
     from azak_assets.warehouse.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ DIRECTION_HORIZON = 5
 
 MAX_WORKERS = 8
 STOP_AFTER = 10
-"""A model that fails this often in a row is not asked again in this run: the cause is not in the questions."""
+"""A model that fails this often in a row is not asked again in this run: the cause is not in the cases."""
 
 _CHUNK = 50
 _LOCAL_CHUNK = 5000
@@ -61,7 +62,7 @@ _Rows = tuple[dict[str, Any], list[dict[str, Any]]]
 """A row of `ml.predictions` and its rows of `ml.prediction_horizons`."""
 
 
-class Question(NamedTuple):
+class ForecastCase(NamedTuple):
     """One article, one stock, and the instant beyond which nothing may be seen."""
 
     article_id: str
@@ -81,7 +82,7 @@ class ForecastReport:
     unchanged: int = 0
     horizons_inserted: int = 0
     failed: dict[str, Counter[str]] = field(default_factory=dict)
-    """Per model: each reason for a missing forecast, with how many questions it cost."""
+    """Per model: each reason for a missing forecast, with how many cases it cost."""
     not_configured: list[str] = field(default_factory=list)
     """Active models whose provider has no client, hence were not asked."""
     cost_usd: float = 0.0
@@ -110,9 +111,9 @@ class ForecastReport:
         self.not_configured = list(dict.fromkeys([*self.not_configured, *other.not_configured]))
 
 
-def prediction_id(question: Question, model: Model, prompt_version: str, origin: Origin) -> str:
+def prediction_id(case: ForecastCase, model: Model, prompt_version: str, origin: Origin) -> str:
     """The id of a forecast about an article: the hash of what was asked, of whom, and how."""
-    parts = ["article", question.article_id, question.stock_code, model.model_id, model.version, prompt_version, origin]
+    parts = ["article", case.article_id, case.stock_code, model.model_id, model.version, prompt_version, origin]
     return sha256(canonical_json(parts))
 
 
@@ -132,9 +133,9 @@ def forecast_articles(
 ) -> ForecastReport:
     """Ask every active model about every matched article of the trading days, as far as not asked before.
 
-    A question is the first-known article of a cluster and a stock it mentions. A replayed forecast is cut off at the
+    A case is the first-known article of a cluster and a stock it mentions. A replayed forecast is cut off at the
     instant the match became known, a live one now; what was asked live is not replayed. `clients` has one openai client
-    a provider; a model of another provider is reported as not configured. `only` narrows the questions to one
+    a provider; a model of another provider is reported as not configured. `only` narrows the cases to one
     article_id and stock_code. `budget_usd` bounds what is spent on a KST day, calls of earlier runs included; None does
     not. `on_progress(done, total)` is called as forecasts are made. Failures of a model end in the report, never in an
     exception.
@@ -142,11 +143,11 @@ def forecast_articles(
     active = [model for model in models if model.is_active]
     usable = [model for model in active if model.is_local or model.provider in clients]
     report = ForecastReport(not_configured=[model.model_id for model in active if model not in usable])
-    clock: Clock = "observed" if origin == "live" else "known"
+    clock: AsOfClock = "observed" if origin == "live" else "known"
     prompt = load_prompt()
-    questions = _questions(warehouse, days, origin)
+    cases = _cases(warehouse, days, origin)
     if only is not None:
-        questions = [question for question in questions if (question.article_id, question.stock_code) == only]
+        cases = [case for case in cases if (case.article_id, case.stock_code) == only]
     existing = set(
         warehouse.read("ml.predictions", columns=["prediction_id"], where={"trading_day": list(days)})["prediction_id"]
     )
@@ -156,12 +157,12 @@ def forecast_articles(
     todo = {
         model.model_id: [
             q
-            for q in questions
+            for q in cases
             if existing.isdisjoint(prediction_id(q, model, _prompt_version(model, prompt), one) for one in origins)
         ]
         for model in usable
     }
-    report.unchanged = len(questions) * len(usable) - sum(map(len, todo.values()))
+    report.unchanged = len(cases) * len(usable) - sum(map(len, todo.values()))
     run = _Run(warehouse, report, origin, clock, prompt, sum(map(len, todo.values())), on_progress)
     run.ask_baselines([model for model in usable if model.is_local], todo)
     chats = [model for model in usable if not model.is_local and todo[model.model_id]]
@@ -180,7 +181,7 @@ def _prompt_version(model: Model, prompt: Prompt) -> str:
     return f"{model.model}_v{model.version}" if model.is_local else prompt.version
 
 
-def _questions(warehouse: Warehouse, days: Sequence[date], origin: Origin) -> list[Question]:
+def _cases(warehouse: Warehouse, days: Sequence[date], origin: Origin) -> list[ForecastCase]:
     """Every first-known article of a cluster × every stock it mentions, in order of cut-off.
 
     The same rule as `marts.matches`, which forecasts must not read; `tests/dbt/test_rules_agree.py` runs both over the
@@ -199,7 +200,7 @@ def _questions(warehouse: Warehouse, days: Sequence[date], origin: Origin) -> li
     pairs = mentions.sort_values(["known_at", "article_id", "stock_code"]).drop_duplicates(["article_id", "stock_code"])
     columns = (pairs["article_id"], pairs["stock_code"], pairs["known_at"], pairs["trading_day"])
     return [
-        Question(article, stock, cutoff or known_at.to_pydatetime().astimezone(UTC), day)
+        ForecastCase(article, stock, cutoff or known_at.to_pydatetime().astimezone(UTC), day)
         for article, stock, known_at, day in zip(*columns, strict=True)
     ]
 
@@ -231,7 +232,7 @@ class _Breaker:
         try:
             reply = chat.ask(context.json)
         except BudgetSpent:
-            raise  # no fault of the model, and a cheaper question may still fit
+            raise  # no fault of the model, and a cheaper case may still fit
         except CallFailed as failure:
             with self._lock:
                 self._streaks[name].add(failure)
@@ -244,9 +245,9 @@ class _Breaker:
         return context, reply
 
 
-def _context(reader: ContextReader, question: Question) -> Context | CallFailed:
+def _context(reader: ContextReader, case: ForecastCase) -> Context | CallFailed:
     try:
-        return reader.build(question.article_id, question.stock_code, question.cutoff_at)
+        return reader.build(case.article_id, case.stock_code, case.cutoff_at)
     except LookupError as error:
         return CallFailed(f"no context: {error}")
 
@@ -259,21 +260,21 @@ class _Run:
     warehouse: Warehouse
     report: ForecastReport
     origin: Origin
-    clock: Clock
+    clock: AsOfClock
     prompt: Prompt
     total: int
     on_progress: Callable[[int, int], None] | None
     done: int = 0
 
-    def ask_baselines(self, models: list[Model], todo: Mapping[str, list[Question]]) -> None:
-        questions = [question for model in models for question in todo[model.model_id]]
-        if not questions:
+    def ask_baselines(self, models: list[Model], todo: Mapping[str, list[ForecastCase]]) -> None:
+        cases = [case for model in models for case in todo[model.model_id]]
+        if not cases:
             return
-        cutoffs = [question.cutoff_at for question in questions]
+        cutoffs = [case.cutoff_at for case in cases]
         earliest = krx.session_on_or_before(min(cutoffs).astimezone(krx.KST).date()).day
         start = krx.shift(earliest, -baselines.HISTORY_SESSIONS).day
         end = max(cutoffs).astimezone(krx.KST).date()
-        history = BarHistory.read(self.warehouse, start, end, {question.stock_code for question in questions})
+        history = BarHistory.read(self.warehouse, start, end, {case.stock_code for case in cases})
 
         @cache
         def market() -> BarHistory:
@@ -288,60 +289,60 @@ class _Run:
 
         rows = []
         for model in models:
-            for question in todo[model.model_id]:
-                bars, sigma, context = known(question.stock_code, question.cutoff_at)
-                rows.append(self._local_rows(question, model, context, baselines.forecast(model.model, bars, sigma)))
+            for case in todo[model.model_id]:
+                bars, sigma, context = known(case.stock_code, case.cutoff_at)
+                rows.append(self._local_rows(case, model, context, baselines.forecast(model.model, bars, sigma)))
                 if len(rows) == _LOCAL_CHUNK:
                     self._write(rows)
                     rows = []
         self._write(rows)
 
     def ask_chats(
-        self, chats: list[Chat], todo: Mapping[str, list[Question]], reader: ContextReader, max_workers: int
+        self, chats: list[Chat], todo: Mapping[str, list[ForecastCase]], reader: ContextReader, max_workers: int
     ) -> None:
-        wanted: dict[Question, list[Chat]] = {}
+        wanted: dict[ForecastCase, list[Chat]] = {}
         for chat in chats:
-            for question in todo[chat.model.model_id]:
-                wanted.setdefault(question, []).append(chat)
+            for case in todo[chat.model.model_id]:
+                wanted.setdefault(case, []).append(chat)
         order = sorted(wanted, key=lambda q: (q.cutoff_at, q.article_id, q.stock_code))
         breaker = _Breaker()
         with ThreadPoolExecutor(max_workers, thread_name_prefix="forecast") as pool:
             # In blocks: what was answered is written, and thousands of contexts of 10 kB would only wait for a turn.
             for block in (order[n : n + _CHUNK] for n in range(0, len(order), _CHUNK)):
-                contexts = pool.map(lambda question: _context(reader, question), block)
+                contexts = pool.map(lambda case: _context(reader, case), block)
                 calls = {
-                    pool.submit(breaker.ask, chat, context): (question, chat)
-                    for question, context in zip(block, contexts, strict=True)
-                    for chat in wanted[question]
+                    pool.submit(breaker.ask, chat, context): (case, chat)
+                    for case, context in zip(block, contexts, strict=True)
+                    for chat in wanted[case]
                 }
                 rows = []
                 for call in as_completed(calls):
-                    question, chat = calls[call]
+                    case, chat = calls[call]
                     try:
                         context, reply = call.result()
                     except CallFailed as failure:
                         self.report.add_failure(chat.model, failure)
                         self._step(1)
                     else:
-                        rows.append(self._chat_rows(question, chat.model, context, reply))
+                        rows.append(self._chat_rows(case, chat.model, context, reply))
                 self._write(rows)
 
     def _local_rows(
-        self, question: Question, model: Model, context: Context, answer: Mapping[int, baselines.Probabilities]
+        self, case: ForecastCase, model: Model, context: Context, answer: Mapping[int, baselines.Probabilities]
     ) -> _Rows:
         five = answer[DIRECTION_HORIZON]
         shares = {"flat": five.p_flat, "up": five.p_up, "down": five.p_down}
         likeliest = max(shares, key=lambda word: shares[word])  # the first of equals: no lean is flat
-        head = self._head(question, model, context) | {"direction": likeliest, "confidence": shares[likeliest]}
+        head = self._head(case, model, context) | {"direction": likeliest, "confidence": shares[likeliest]}
         return head, self._horizon_rows(head, {h: asdict(one) for h, one in answer.items()})
 
-    def _chat_rows(self, question: Question, model: Model, context: Context, reply: Reply) -> _Rows:
+    def _chat_rows(self, case: ForecastCase, model: Model, context: Context, reply: Reply) -> _Rows:
         if reply.is_from_ledger:
             self.report.ledger_hits += 1
         else:
             self.report.tokens_in += reply.tokens_in or 0
             self.report.tokens_out += reply.tokens_out or 0
-        head = self._head(question, model, context) | {
+        head = self._head(case, model, context) | {
             **reply.answer.model_dump(exclude={"horizon_1", "horizon_5", "horizon_20"}),
             "prompt_hash": reply.request_hash,
             "tokens_in": reply.tokens_in,
@@ -350,25 +351,25 @@ class _Run:
         }
         return head, self._horizon_rows(head, {h: one.model_dump() for h, one in reply.answer.horizons.items()})
 
-    def _head(self, question: Question, model: Model, context: Context) -> dict[str, Any]:
+    def _head(self, case: ForecastCase, model: Model, context: Context) -> dict[str, Any]:
         """The row of `ml.predictions` as far as it does not depend on the answer."""
         version = _prompt_version(model, self.prompt)
         return dict.fromkeys(_OPTIONAL_COLUMNS) | {
-            "prediction_id": prediction_id(question, model, version, self.origin),
+            "prediction_id": prediction_id(case, model, version, self.origin),
             "kind": "article",
-            "article_id": question.article_id,
-            "stock_code": question.stock_code,
+            "article_id": case.article_id,
+            "stock_code": case.stock_code,
             "model_id": model.model_id,
             "model_version": model.version,
             "prompt_version": version,
             "origin": self.origin,
-            "cutoff_at": question.cutoff_at,
-            "trading_day": question.trading_day,
-            "tradable_session": krx.tradable_session(question.cutoff_at).day,
+            "cutoff_at": case.cutoff_at,
+            "trading_day": case.trading_day,
+            "tradable_session": krx.tradable_session(case.cutoff_at).day,
             "base_price": context.base_price,
             "context_hash": context.context_hash,
             "articles_seen": list(context.articles_seen),
-            "is_contaminated": _is_contaminated(model, question.cutoff_at),
+            "is_contaminated": _is_contaminated(model, case.cutoff_at),
         }
 
     @staticmethod
@@ -398,7 +399,7 @@ class _Run:
             horizons_result = together.append("ml.prediction_horizons", horizons, source=SOURCE)
         self.report.inserted += result.inserted
         self.report.horizons_inserted += horizons_result.inserted
-        # Another run may have answered the same questions meanwhile; its answers stand.
+        # Another run may have answered the same cases meanwhile; its answers stand.
         self.report.unchanged += result.unchanged
         self._step(len(rows))
 

@@ -52,7 +52,7 @@ class HorizonAnswer(_Strict):
         return self
 
 
-class Answer(_Strict):
+class ModelAnswer(_Strict):
     """One model's assessment of one article's impact on one stock."""
 
     sentiment_direction: Literal["positive", "negative", "neutral"]
@@ -93,8 +93,8 @@ _NOT_ON_THE_WIRE = {"minimum", "maximum", "exclusiveMinimum", "minLength", "maxL
 
 
 def response_format() -> dict[str, Any]:
-    """The `response_format` of a chat completion that must follow `Answer` (strict JSON schema)."""
-    schema = _without(Answer.model_json_schema(), _NOT_ON_THE_WIRE)
+    """The `response_format` of a chat completion that must follow `ModelAnswer` (strict JSON schema)."""
+    schema = _without(ModelAnswer.model_json_schema(), _NOT_ON_THE_WIRE)
     return {"type": "json_schema", "json_schema": {"name": "impact_assessment", "strict": True, "schema": schema}}
 
 

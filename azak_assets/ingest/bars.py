@@ -13,7 +13,8 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
-from azak_assets.ingest.report import Plot, StepReport
+from azak_assets.ingest.reasons import Reason
+from azak_assets.ingest.report import DayState, Plot, StepReport
 from azak_assets.ingest.round import Collected, ask, gather, store
 from azak_assets.ingest.stocks import was_listed
 from azak_assets.sources.failures import Empty
@@ -129,7 +130,7 @@ def index_breadth(
         f"KIS tells the breadth of the newest session, {newest.day}, and of no other: nothing for a session before it"
     )
     if sessions[-1].day != newest.day:
-        return StepReport(state=past)
+        return StepReport.without_rows(Reason.PAST_REACH, past)
     gathered = ask(f"index breadth {newest.day}", kis.index_breadth, indices(warehouse), log=log)
     if not gathered.answered:
         raise next(iter(gathered.failures.values()))
@@ -142,9 +143,10 @@ def index_breadth(
                 f"index breadth: KIS tells none of {newest.day}; its answers are in ops.rejected_records. Materialize "
                 "again before the next open: later it is lost."
             )
-        return StepReport(state=f"{past}, and that one is about to be replaced by the session that comes or runs")
+        replaced = f"{past}, and that one is about to be replaced by the session that comes or runs"
+        return StepReport.without_rows(Reason.BEING_REPLACED, replaced)
     report, frame = store(warehouse, "raw.index_breadth", [newest.day], gathered, IndexBreadth, source=source)
     if len(sessions) > 1:
-        report.state = past
-        report.days[newest.day] = ("landed", len(frame))
+        report.add_state(Reason.PAST_REACH, past)
+        report.days[newest.day] = DayState(Reason.LANDED, "landed", len(frame))
     return report

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -41,7 +42,7 @@ def collect_broker_calendar(warehouse: Warehouse, kis: "KisClient", today: date,
     last = today + ASKED_AHEAD
     # KIS wants this service asked at most once a day, and the last day of an answer says when it was given.
     if len(warehouse.read("raw.broker_calendar", columns=["day"], where={"day": last})):
-        return StepReport(state="asked today already")
+        return StepReport.without_rows(Reason.ASKED_RECENTLY, "asked today already")
     batch = kis.market_days(today, last)
     frame = pd.DataFrame(batch.records)
     result = warehouse.load("raw.broker_calendar", frame, Scope(days=None), complete=False, source=source)

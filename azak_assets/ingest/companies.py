@@ -13,6 +13,7 @@ import pandas as pd
 
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.frames import frame_of
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.ingest.round import ask
 from azak_assets.sources.failures import Empty
@@ -96,7 +97,8 @@ def collect_companies(
     if gathered.is_empty:
         # Nothing else of a load depends on it, so that is a warning to look at and no failure of the load.
         state = f"KIS answered for {len(codes)} issues that it has nothing"
-        return StepReport(state=state, advice=f"{state}: look at one of them by hand, or run again later.")
+        advice = f"{state}: look at one of them by hand, or run again later."
+        return StepReport.without_rows(Reason.EMPTY, state, advice=advice)
     if not gathered.answered:
         raise next(iter(gathered.failures.values()))
     frame = frame_of([*gathered.whole, *gathered.partial], table.record)

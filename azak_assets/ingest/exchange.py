@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from azak_assets import krx
 from azak_assets.ingest.failures import RoundError
 from azak_assets.ingest.frames import frame_of
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.ingest.round import Collected, ask
 from azak_assets.sources.failures import NotForThisAccount, SourceFailure
@@ -70,9 +71,9 @@ def _explain(
     if not_yet:
         from_then = krx.surely_published_from(not_yet[-1])
         published = f"at the latest {from_then:%Y-%m-%d %H:%M} KST"
-        report.add_state(f"not published yet: {', '.join(map(str, not_yet))}, {published}")
+        report.add_state(Reason.NOT_OUT_YET, f"not published yet: {', '.join(map(str, not_yet))}, {published}")
     if not_approved:
-        report.add_state(f"this key was not approved for {', '.join(not_approved)}")
+        report.add_state(Reason.NOT_APPROVED, f"this key was not approved for {', '.join(not_approved)}")
         report.lists["not approved"] = [f"{market}: {failure}" for market, failure in not_approved.items()]
     for reason in [report.state, *map(str, not_approved.values())]:
         if reason:

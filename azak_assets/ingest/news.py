@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from azak_assets.ingest.failures import CollectError
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import REPAIRED, StepReport
 from azak_assets.sources.failures import SourceFailure
 from azak_assets.sources.fields import Refused, reject
@@ -128,7 +129,8 @@ def collect_news(
         if name in by_name and window.is_open:
             by_name[name].confirm()
     if not batches:
-        report.articles.state = report.sightings.state = "no source to ask"
+        for one in (report.articles, report.sightings):
+            one.add_state(Reason.NO_SOURCE, "no source to ask")
     asked = [f"{name}: {count} × {outcome}" for (name, outcome), count in report.outcomes.items()]
     report.articles.lists["sources"] = report.sightings.lists["sources"] = asked
     return report

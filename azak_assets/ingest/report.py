@@ -7,8 +7,9 @@ shows them (`defs.reporting`).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from azak_assets.ingest.reasons import Reason
 from azak_assets.sources.records import Reject
 
 if TYPE_CHECKING:
@@ -44,19 +45,29 @@ class Finding:
     rows: "pd.DataFrame | None" = None
 
 
+class DayState(NamedTuple):
+    """What is true of one session of a step, where the sessions differ."""
+
+    reason: Reason
+    state: str
+    rows: int
+
+
 @dataclass
 class StepReport:
     """Counts, rejects, failures and notes of one step and table; several loads of the step add up.
 
-    ``state`` says in one sentence why the step has nothing, or not all, to load; it is empty where nothing is missing.
+    ``state`` says in a sentence why the step has nothing, or not all, to load, and ``reasons`` in codes; both are empty
+    where nothing is missing. Code and tests go by the codes: `add_state` and `without_rows` set both.
     ``advice`` is set where the operator can change that. ``answered`` counts the keys (stocks, indices) that answered;
     None: no request was made. ``failures`` are by key; the ``excused`` ones are as they should be. ``notes`` are
     further numbers and short texts by their name in the UI, ``lists`` further lists of lines, ``plots`` further plots.
-    ``days`` has the state and the rows of single sessions, where they differ from the step's. ``finding`` is the step's
-    own verdict beside coverage, where the table has a check for it.
+    ``days`` has what is true of single sessions, where they differ from the step. ``finding`` is the step's own verdict
+    beside coverage, where the table has a check for it.
     """
 
     state: str = ""
+    reasons: list[Reason] = field(default_factory=list)
     advice: str = ""
     rows: int = 0
     inserted: int = 0
@@ -72,9 +83,14 @@ class StepReport:
     notes: dict[str, int | float | str | dict[str, int]] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
     plots: dict[str, Plot] = field(default_factory=dict)
-    days: dict[date, tuple[str, int]] = field(default_factory=dict)
+    days: dict[date, DayState] = field(default_factory=dict)
     samples: "list[pd.DataFrame]" = field(default_factory=list)
     finding: Finding | None = None
+
+    @classmethod
+    def without_rows(cls, reason: Reason, state: str, *, advice: str = "") -> "StepReport":
+        """The report of a step that loads nothing, for one reason."""
+        return cls(state=state, reasons=[reason], advice=advice)
 
     def add_load(
         self, result: "LoadResult", frame: "pd.DataFrame", *, instant: str, columns: Sequence[str] | None = None
@@ -112,13 +128,16 @@ class StepReport:
         """Keep the failures by what was asked for."""
         self.failures.update({key: str(failure) for key, failure in failures.items()})
 
-    def add_state(self, state: str) -> None:
-        """Add one more reason why something is missing."""
+    def add_state(self, reason: Reason, state: str) -> None:
+        """Add one more reason why something is missing, as a code and as a sentence."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
         self.state = f"{self.state}; {state}" if self.state else state
 
     def needs_live_account(self, what: str, failure: Exception, *, instead: str = "") -> None:
         """Say that there is no ``what`` because the KIS account is a paper account, and what the operator can do."""
-        self.add_state(f"no {what}: this KIS account is a paper account, and the service needs a live one")
+        sentence = f"no {what}: this KIS account is a paper account, and the service needs a live one"
+        self.add_state(Reason.PAPER_ACCOUNT, sentence)
         self.advice = f"{failure} Use the keys of a live account{instead}."
 
     def add(self, other: "StepReport") -> None:
@@ -130,7 +149,8 @@ class StepReport:
         if other.answered is not None:
             self.answered = (self.answered or 0) + other.answered
         if other.state:
-            self.add_state(other.state)
+            self.state = f"{self.state}; {other.state}" if self.state else other.state
+        self.reasons += [reason for reason in other.reasons if reason not in self.reasons]
         self.advice = self.advice or other.advice
         self.rejects += other.rejects
         self.failures |= other.failures

@@ -16,7 +16,8 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
-from azak_assets.ingest.report import Plot, StepReport
+from azak_assets.ingest.reasons import Reason
+from azak_assets.ingest.report import DayState, Plot, StepReport
 from azak_assets.ingest.round import PROBES, Collected, gather, store
 from azak_assets.ingest.stocks import listed_in
 from azak_assets.sources.failures import Empty
@@ -63,7 +64,7 @@ def investor_flows(
     """
     due, later = ready(sessions, now, from_when)
     if not due:
-        return StepReport(state="; ".join(later.values()))
+        return StepReport.without_rows(Reason.NOT_OUT_YET, "; ".join(later.values()))
     days = [session.day for session in due]
     gathered = ask_newest(
         f"investor flows {label}",
@@ -79,16 +80,16 @@ def investor_flows(
             f"investor flows: no stock has any for {', '.join(map(str, landed.without))}, which KIS gives the sessions "
             "around it for. Today's are empty until the broker fills them: materialize again later. What landed stays."
         )
-    state = ""
     if landed.past:
         reached = f"answered back to {landed.reach}" if landed.reach else "had none for the few stocks it was asked for"
         state = f"KIS gives about 30 sessions of flows and {reached}: nothing for a session before it"
+        landed.report.add_state(Reason.PAST_REACH, state)
         log.warning("%s: %d asked sessions lie before it", state, len(landed.past))
     if landed.frame is not None and not landed.frame.empty:
         by_day = landed.frame.groupby("trade_date")[[f"{name}_net_krw" for name in GROUPS]].sum() / PLOTTED_IN
         lines = {name: by_day[f"{name}_net_krw"] for name in GROUPS}
         landed.report.plots["net"] = Plot(f"net buying of all stocks, 100 million KRW, {label}", lines)
-    return by_session(landed, state, later)
+    return by_session(landed, later)
 
 
 def overtime_bars(
@@ -107,7 +108,7 @@ def overtime_bars(
     """
     due, later = ready(sessions, now, krx.after_hours_end)
     if not due:
-        return StepReport(state="; ".join(later.values()))
+        return StepReport.without_rows(Reason.NOT_OUT_YET, "; ".join(later.values()))
     days = [session.day for session in due if krx.has_single_price_session(session.day)]
     gathered = ask_newest(
         f"after-hours prices {label}",
@@ -123,17 +124,16 @@ def overtime_bars(
             f"after-hours prices: no stock has any for {', '.join(map(str, landed.without))}, which KIS gives the "
             "sessions around it for. Materialize again later; what landed stays."
         )
-    states = []
     if len(days) < len(due):
         answered = "its rows are in quarantine" if gathered.rejects else "and KIS answered empty, which is right"
-        states.append(f"{ENDED}, {answered}")
+        landed.report.add_state(Reason.DISCONTINUED, f"{ENDED}, {answered}")
     if landed.past:
         reached = f"it answered back to {landed.reach}" if landed.reach else "it has none any more"
-        states.append(f"KIS gave 30 days of after-hours prices, {reached}: nothing for a session before it")
-    state = "; ".join(states)
-    if state:
-        log.warning("%s", state)
-    return by_session(landed, state, later)
+        gone = f"KIS gave 30 days of after-hours prices, {reached}: nothing for a session before it"
+        landed.report.add_state(Reason.PAST_REACH, gone)
+    if landed.report.state:
+        log.warning("%s", landed.report.state)
+    return by_session(landed, later)
 
 
 def ready(
@@ -247,15 +247,14 @@ def land(
     return Landed(report, frame, reach, inside, past, rows)
 
 
-def by_session(landed: Landed, state: str, later: dict[date, str]) -> StepReport:
+def by_session(landed: Landed, later: dict[date, str]) -> StepReport:
     """The report of the step, with what is true of single sessions only.
 
-    ``state`` is that of the sessions which have nothing. Sessions that landed are named one by one, and not the other
-    way round: they are few, and the ones past reach may be thousands.
+    Its ``state`` is that of the sessions which have nothing. Sessions that landed are named one by one, and not the
+    other way round: they are few, and the ones past reach may be thousands.
     """
     report = landed.report
-    report.state = state
-    if state:
-        report.days = {day: ("landed", landed.rows[day]) for day in landed.inside}
-    report.days |= {day: (why, 0) for day, why in later.items()}
+    if report.state:
+        report.days = {day: DayState(Reason.LANDED, "landed", landed.rows[day]) for day in landed.inside}
+    report.days |= {day: DayState(Reason.NOT_OUT_YET, why, 0) for day, why in later.items()}
     return report

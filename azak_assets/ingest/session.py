@@ -16,6 +16,7 @@ from azak_assets.ingest import loop
 from azak_assets.ingest.failures import CollectError, RoundError
 from azak_assets.ingest.hours import half_hour, snapshots_until
 from azak_assets.ingest.intraday import Minutes, Snapshots
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import Finding, Plot, StepReport
 from azak_assets.ingest.round import PROBES, Collected, ask, store
 from azak_assets.ingest.stocks import stocks_of_tiers
@@ -104,7 +105,7 @@ def _collect_today(
     with warehouse.if_alone(ALONE) as alone:
         if not alone:
             state = "another collector is at work on this session: nothing was asked beside it"
-            return {table: StepReport(state=state) for table in can_be_asked}
+            return {table: StepReport.without_rows(Reason.OTHER_COLLECTOR, state) for table in can_be_asked}
         feeds: dict[str, Snapshots | Minutes] = {}
         common: dict[str, Any] = {"session": session, "codes": codes, "warehouse": warehouse}
         asked: dict[str, tuple[type, Callable[[str], Batch[Any]], str]] = {
@@ -138,17 +139,18 @@ def _kept(
     never = [day for day, snapshots in short.items() if not snapshots and day != now.date()]
     report = StepReport()
     if never:
-        report.state = f"not collected while the session ran, and KIS gives none of the past: {days_text(never)}"
+        lost = f"not collected while the session ran, and KIS gives none of the past: {days_text(never)}"
+        report.add_state(Reason.NOT_COLLECTED, lost)
     elif not was_asked:
-        report.state = "the session is over, what was collected is kept: nothing was asked"
+        report.add_state(Reason.SESSION_OVER, "the session is over, what was collected is kept: nothing was asked")
     report.finding = Finding(
         passed=not short,
         why=""
         if not short
-        else f"{days_text(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} marks were asked. "
+        else f"{days_text(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} snapshots are kept. "
         "What is missing is lost: KIS gives no quote or book of the past. Let the sensor intraday_collector run while "
         "the market is open.",
-        numbers={"marks due": sum(due.values()), "marks kept": sum(kept.values())},
+        numbers={"snapshots due": sum(due.values()), "snapshots kept": sum(kept.values())},
     )
     return report
 
@@ -211,7 +213,7 @@ def past_minutes(
             "sessions landed; materialize these again, and if that does not help look at their daily bars."
         )
     if past_reach:
-        report.add_state(f"KIS keeps about a year of minutes; none for {days_text(past_reach)}")
+        report.add_state(Reason.PAST_REACH, f"KIS keeps about a year of minutes; none for {days_text(past_reach)}")
         log.warning("%s", report.state)
     if any(map(len, closes)):
         report.plots["closes"] = _plot(pd.concat(closes, ignore_index=True), days_text(days))

@@ -1,6 +1,6 @@
 """Adjustment factors: what makes prices before and after a split or a rights issue comparable.
 
-Belongs here: which base prices of `raw.daily_bars` give a row of `raw.adjustment_factors`, and which are not believed.
+Belongs here: which base prices of `raw.daily_bars` give a row of `raw.adjustment_factors`, and which do not count.
 Does not belong here: reading a source's words (`sources.kis.bars`) and applying factors (`bars`, `horizons`).
 
 The source says twice what happened: as a ratio with two decimals, and as a base price to the won. The factor is the
@@ -32,7 +32,7 @@ ROUNDED_BY = 0.005 + 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Adjustments:
-    """What a run of sessions gave: the change of the table, its rows of these sessions, and the marks not believed."""
+    """The change of the table, its rows of the sessions, and the bars whose base price does not count."""
 
     result: LoadResult
     factors: pd.DataFrame
@@ -42,15 +42,15 @@ class Adjustments:
 def adjust(warehouse: Warehouse, days: Sequence[date]) -> Adjustments:
     """Bring `raw.adjustment_factors` up to date with the bars of some sessions, oldest first, and of the one after.
 
-    The session after belongs to it because a corrected close changes the factor of the next day. A mark without a bar
-    before it (the first session that was loaded) cannot be checked and gives no factor until there is one.
+    The session after belongs to it because a corrected close changes the factor of the next day. A base price
+    without a bar before it (first session loaded) cannot be checked and gives no factor until there is one.
     """
     concerned = [*days, krx.next_session(days[-1]).day]
-    marked = readers.marked_bars(warehouse.engine, concerned)
-    marked["factor"] = marked["base_price"] / marked["previous_close"].astype("float64")
-    is_confirmed = (marked["factor"] - marked["base_ratio"]).abs() <= ROUNDED_BY
-    unconfirmed = marked[~is_confirmed & marked["ex_date"].isin(days)]
-    factors = marked.loc[is_confirmed & (marked["base_price"] != marked["previous_close"])].drop(columns="base_ratio")
+    bars = readers.bars_with_base_price(warehouse.engine, concerned)
+    bars["factor"] = bars["base_price"] / bars["previous_close"].astype("float64")
+    is_confirmed = (bars["factor"] - bars["base_ratio"]).abs() <= ROUNDED_BY
+    unconfirmed = bars[~is_confirmed & bars["ex_date"].isin(days)]
+    factors = bars.loc[is_confirmed & (bars["base_price"] != bars["previous_close"])].drop(columns="base_ratio")
     factors = factors.astype({"previous_close": "int64"})
     result = warehouse.load(TABLE, factors, Scope(days=tuple(concerned)), complete=True, source=SOURCE)
     return Adjustments(result, factors[factors["ex_date"].isin(days)], unconfirmed.drop(columns="known_at"))

@@ -22,10 +22,10 @@ from azak_assets import krx
 from azak_assets.warehouse import readers
 
 if TYPE_CHECKING:
+    from azak_assets.warehouse.asof import AsOfClock
     from azak_assets.warehouse.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
-Clock = Literal["known", "observed"]
 
 SIGMA_RETURNS = 20
 """σ20 is the sample standard deviation of this many one-session log returns."""
@@ -167,7 +167,7 @@ class BarHistory:
             readers.adjustment_factor_versions(warehouse.engine, start, end, stocks),
         )
 
-    def as_of(self, stock_code: str, at: datetime, clock: Clock) -> Bars:
+    def as_of(self, stock_code: str, at: datetime, clock: AsOfClock) -> Bars:
         """The bars of one stock as they were known or observed at an instant."""
         part, instant = self._slices.get(stock_code, slice(0, 0)), utc64(at)
         factors = self._visible(self._factors, slice(None), instant, clock)
@@ -224,7 +224,7 @@ class BarHistory:
 
     @staticmethod
     def _visible(
-        columns: Mapping[str, npt.NDArray[Any]], part: slice, instant: np.datetime64, clock: Clock
+        columns: Mapping[str, npt.NDArray[Any]], part: slice, instant: np.datetime64, clock: AsOfClock
     ) -> npt.NDArray[np.intp]:
         """Positions within the slice of the one version of each stock and day that the clock shows at the instant."""
         begins, ends = columns["known_at" if clock == "known" else "observed_at"][part], columns["superseded_at"][part]

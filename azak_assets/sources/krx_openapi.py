@@ -42,6 +42,7 @@ SERVICES: Mapping[Market, str] = {"KOSPI": "stk_bydd_trd", "KOSDAQ": "ksq_bydd_t
 
 _ABSENT = frozenset({"", "-", "0"})
 _NOT_APPROVED = "api call"
+"""Of "Unauthorized API Call": a wrong key has the same status and code, and other words."""
 
 
 class KrxOpenApiClient:

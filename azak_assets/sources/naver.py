@@ -2,6 +2,8 @@
 
 Put here its paging, limits and error codes. It gives title, link and an excerpt, no body and no press. Source: the
 published reference of the search API (developers.naver.com). 25,000 calls a day an application.
+
+Does not belong here: which queries are sent (`ingest.news`), and stripping markup (`text.clean`).
 """
 
 import re

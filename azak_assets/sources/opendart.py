@@ -2,6 +2,8 @@
 
 Put here its paging, status codes and field names. DART answers every documented case with HTTP 200 and says in `status`
 what happened; it gives a filing a date and no time. Source: the official guide (opendart.fss.or.kr/guide).
+
+Does not belong here: which filing a correction corrects (`text.filings`).
 """
 
 import re

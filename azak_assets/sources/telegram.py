@@ -34,6 +34,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9:_-]+")
 _PIECE = re.compile(r"<[^<>]*>|&[#A-Za-z0-9]{1,10};|[^<&\s]+|\s|.", re.DOTALL)
 _NAME = re.compile(r"</?([a-z-]+)")
 
+_CHAT_NOT_FOUND = "chat not found"
+"""Telegram's `error_code` is 400 for this as for every other bad request: the description alone tells it apart."""
+
 
 class TelegramClient:
     """One bot, safe to share between threads. All methods raise `SourceFailure`s."""
@@ -199,7 +202,7 @@ def _refusal(answer: Answer, body: dict[str, Any]) -> SourceFailure:
     if moved := parameters.get("migrate_to_chat_id"):
         advice = f"The group has become a supergroup: set TELEGRAM_CHAT_ID to {moved}"
         return ContractChanged(UPSTREAM, said, url=answer.url, advice=advice)
-    if "chat not found" in said:
+    if _CHAT_NOT_FOUND in said:
         advice = "Check TELEGRAM_CHAT_ID: a number, or @name of a channel that the bot is a member of"
         return ContractChanged(UPSTREAM, said, url=answer.url, advice=advice)
     advice = "The message was refused as it stands, and was not sent"

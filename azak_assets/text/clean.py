@@ -110,7 +110,7 @@ def normalise_title(title: str) -> str:
 
 
 def excerpt(text: str, characters: int) -> str:
-    """The first `characters` of a text, up to the last whole word, with a mark where it was cut."""
+    """The first `characters` of a text, up to the last whole word, with an ellipsis where it was cut."""
     if len(text) <= characters:
         return text
     head = text[: characters - 1]

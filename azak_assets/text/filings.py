@@ -2,7 +2,8 @@
 
 Belongs here: comparing report names. DART's list says that a filing is a correction, by a mark before the report's name
 ("[기재정정]", "[첨부정정]" …), and not of which; the newest earlier filing of the same filer about the company under
-the same name is it. The filer counts: every officer and large holder files reports of one name about one company.
+the same name is it. The filer counts: every officer and large holder files reports of one name about one company. Does
+not belong here: reading DART's list (`sources.opendart`).
 """
 
 import re

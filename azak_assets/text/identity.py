@@ -1,7 +1,8 @@
 """Identifiers that a re-run repeats.
 
 Belongs here: the id of an article and of its vector. They are hashes of what the article is, so that a backfill,
-another machine or another order of arrival makes the same ones.
+another machine or another order of arrival makes the same ones. Does not belong here: deciding that two articles are
+one story (`duplicates`).
 """
 
 import hashlib

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.warehouse.tables import TableSpec, spec
 
-Clock = Literal["observed", "known"]
+AsOfClock = Literal["observed", "known"]
 Days = tuple[date, date]
 """First and last day of the table's day column, both included."""
 
@@ -45,7 +45,7 @@ def as_of(
     bind: sa.Engine | sa.Connection,
     table: str,
     at: datetime,
-    clock: Clock,
+    clock: AsOfClock,
     *,
     columns: Sequence[str] | None = None,
     days: Days | None = None,
@@ -60,7 +60,7 @@ def as_of(
     table_spec = spec(table)
     if table_spec.known_at is None:
         raise ValueError(f"{table} has no known_at and so no as-of function; read() gives its current rows")
-    if clock not in get_args(Clock):
+    if clock not in get_args(AsOfClock):
         raise ValueError(f"clock {clock!r}: there are observed and known")
     if at.utcoffset() is None:
         raise ValueError(f"{at!r} has no time zone: an as-of read needs an instant, e.g. .replace(tzinfo=krx.KST)")

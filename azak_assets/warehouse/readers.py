@@ -19,17 +19,17 @@ from azak_assets import krx
 
 Bind = sa.Engine | sa.Connection
 
-_MARKED_BARS = sa.text(
-    "SELECT marked.stock_code, marked.trade_date AS ex_date, marked.base_price, marked.base_ratio,"
-    " marked.base_reason AS reason, previous.close AS previous_close,"
-    " greatest(marked.known_at, previous.known_at) AS known_at"
-    " FROM raw.daily_bars AS marked"
+_BARS_WITH_BASE_PRICE = sa.text(
+    "SELECT bar.stock_code, bar.trade_date AS ex_date, bar.base_price, bar.base_ratio,"
+    " bar.base_reason AS reason, previous.close AS previous_close,"
+    " greatest(bar.known_at, previous.known_at) AS known_at"
+    " FROM raw.daily_bars AS bar"
     # Bars of a halt carry the close, so the newest bar before is the last close also after months without a trade.
     " LEFT JOIN LATERAL (SELECT close, known_at FROM raw.daily_bars AS earlier"
-    " WHERE earlier.stock_code = marked.stock_code AND earlier.trade_date < marked.trade_date"
+    " WHERE earlier.stock_code = bar.stock_code AND earlier.trade_date < bar.trade_date"
     " ORDER BY trade_date DESC LIMIT 1) AS previous ON true"
-    " WHERE marked.trade_date = ANY(:days) AND marked.base_price IS NOT NULL"
-    " ORDER BY marked.stock_code, marked.trade_date"
+    " WHERE bar.trade_date = ANY(:days) AND bar.base_price IS NOT NULL"
+    " ORDER BY bar.stock_code, bar.trade_date"
 )
 
 
@@ -72,13 +72,13 @@ def _versions(
     return pd.read_sql_query(query, bind, params=parameters)
 
 
-def marked_bars(bind: Bind, days: Sequence[date]) -> pd.DataFrame:
+def bars_with_base_price(bind: Bind, days: Sequence[date]) -> pd.DataFrame:
     """The daily bars of some days that carry a base price, each with the last close before; current versions.
 
     Columns: stock_code, ex_date, base_price (KRW), base_ratio, reason, previous_close (KRW, empty for a first bar),
     known_at (the later of both bars). Ordered by stock and day.
     """
-    return pd.read_sql_query(_MARKED_BARS, bind, params={"days": list(days)})
+    return pd.read_sql_query(_BARS_WITH_BASE_PRICE, bind, params={"days": list(days)})
 
 
 def days_with_bars(bind: Bind, days: Sequence[date]) -> set[date]:

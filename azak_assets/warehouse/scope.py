@@ -1,6 +1,7 @@
 """What a load answers for, and what it did: the two small things that every caller of a load holds.
 
-Belongs here: these two and no import that costs time, since the definitions load them.
+Belongs here: these two and no import that costs time, since the definitions load them. Does not belong here: loading
+(`load`).
 """
 
 from __future__ import annotations

@@ -511,12 +511,12 @@ minute_bars = _table(
     known_at="nominal",
 )
 
-SNAPSHOT: Final = "Five-minute mark of the session that the round of questions belongs to"
+SNAPSHOT: Final = "Instant of the five-minute snapshot that the round of requests belongs to"
 ANSWERED: Final = "the instant of the answer, observed_at for later versions"
 
 quote_snapshots = _table(
     "raw.quote_snapshots",
-    "Quotes asked for every five minutes of a session, one row a mark and stock; a mark without a request has no row",
+    "Quotes asked for every five minutes of a session, one row a snapshot and stock; one not requested has no row",
     [
         _col("snapshot_at", INSTANT, SNAPSHOT),
         _col("stock_code", TEXT, "Six-character short code"),
@@ -549,7 +549,7 @@ quote_snapshots = _table(
 
 order_books = _table(
     "raw.order_books",
-    "Order books asked for every five minutes of a session, ten levels a side, one row a mark and stock",
+    "Order books asked for every five minutes of a session, ten levels a side, one row a snapshot and stock",
     [
         _col("snapshot_at", INSTANT, SNAPSHOT),
         _col("stock_code", TEXT, "Six-character short code"),

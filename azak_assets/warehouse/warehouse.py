@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import sqlalchemy as sa
 
-    from azak_assets.warehouse.asof import Clock, Days
+    from azak_assets.warehouse.asof import AsOfClock, Days
     from azak_assets.warehouse.calls.call_log import FeedHealth, SourceHealth
     from azak_assets.warehouse.marts import MartReport
     from azak_assets.warehouse.reconciliation import Comparison
@@ -66,7 +66,7 @@ class Warehouse:
         self,
         table: str,
         at: datetime,
-        clock: Clock,
+        clock: AsOfClock,
         *,
         columns: Sequence[str] | None = None,
         days: Days | None = None,

@@ -130,15 +130,15 @@ def test_doctor_with_a_running_home_and_a_sandbox(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("per_second", "minutes", "with_marks"),
+    ("per_second", "minutes", "with_snapshots"),
     [(15, 540, 385), (1 / 1.1, 32, 23), (2.5, 90, 64)],
     ids=["live", "paper", "new customer"],
 )
 def test_the_stocks_that_fit_are_sixty_seconds_of_the_live_share_over_the_calls_of_a_stock(
-    per_second: float, minutes: int, with_marks: int
+    per_second: float, minutes: int, with_snapshots: int
 ) -> None:
     assert stocks_that_fit(per_second) == minutes == int(60 * per_second * 0.6 / 1 + 1e-6)
-    assert stocks_that_fit(per_second, 1.4) == with_marks
+    assert stocks_that_fit(per_second, 1.4) == with_snapshots
 
 
 NOBODY = {name: "http://127.0.0.1:1" for name, _, _ in described() if name.endswith("_BASE_URL")}

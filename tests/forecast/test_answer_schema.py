@@ -7,7 +7,7 @@ import pytest
 from chat_server import answer
 from pydantic import ValidationError
 
-from azak_assets.forecast.schema import Answer, response_format
+from azak_assets.forecast.schema import ModelAnswer, response_format
 
 
 def horizon(**changes: Any) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def horizon(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_good_answer_passes() -> None:
-    good = Answer.model_validate_json(json.dumps(answer()))
+    good = ModelAnswer.model_validate_json(json.dumps(answer()))
     assert good.horizons[5].p_up == 0.5
     assert set(good.horizons) == {1, 5, 20}
 
@@ -23,7 +23,7 @@ def test_a_good_answer_passes() -> None:
 @pytest.mark.parametrize("p", [(0.5, 0.3, 0.21), (0.33, 0.33, 0.33)])
 def test_a_rounding_error_is_renormalised(p: tuple[float, float, float]) -> None:
     up, flat, down = p
-    one = Answer.model_validate(answer(horizon_1=horizon(p_up=up, p_flat=flat, p_down=down))).horizon_1
+    one = ModelAnswer.model_validate(answer(horizon_1=horizon(p_up=up, p_flat=flat, p_down=down))).horizon_1
     assert one.p_up + one.p_flat + one.p_down == pytest.approx(1, abs=1e-15)
     assert one.p_up / one.p_down == pytest.approx(up / down)
 
@@ -47,7 +47,7 @@ def test_a_rounding_error_is_renormalised(p: tuple[float, float, float]) -> None
 )
 def test_rubbish_is_rejected_and_named(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
-        Answer.model_validate(answer(**change))
+        ModelAnswer.model_validate(answer(**change))
 
 
 @pytest.mark.parametrize("field", sorted(answer()))
@@ -55,12 +55,12 @@ def test_no_field_may_be_left_out(field: str) -> None:
     incomplete = answer()
     del incomplete[field]
     with pytest.raises(ValidationError, match=field):
-        Answer.model_validate(incomplete)
+        ModelAnswer.model_validate(incomplete)
 
 
 def test_not_a_number_is_no_probability() -> None:
     with pytest.raises(ValidationError):
-        Answer.model_validate_json(json.dumps(answer(confidence=float("nan"))))
+        ModelAnswer.model_validate_json(json.dumps(answer(confidence=float("nan"))))
 
 
 def test_the_wire_schema_keeps_the_rules_of_strict_mode() -> None:

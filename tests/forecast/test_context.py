@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from market_world import DARA, DAY, EMBEDDER, GANA, at, build_index, future, load_articles, load_bars, load_factor, past
 
 from azak_assets.forecast.context import Context, ContextReader
-from azak_assets.scoring.bars import Clock
+from azak_assets.warehouse.asof import AsOfClock
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
 CUTOFF = at("2022-01-20 07:30")
 
 
-def build(warehouse: Warehouse, stock: str = GANA, clock: Clock = "known") -> Context:
+def build(warehouse: Warehouse, stock: str = GANA, clock: AsOfClock = "known") -> Context:
     return ContextReader(warehouse, clock, build_index(warehouse), EMBEDDER).build("asked", stock, CUTOFF)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from azak_assets.forecast.models import ARTICLE_PROMPT, Model, ModelsFileError, load_models, load_prompt
-from azak_assets.forecast.schema import Answer, HorizonAnswer
+from azak_assets.forecast.schema import HorizonAnswer, ModelAnswer
 
 GOOD = """
 - model_id: one
@@ -75,7 +75,7 @@ def test_a_prompt_is_its_file() -> None:
 
 def test_the_prompt_names_every_field_of_the_answer() -> None:
     body = load_prompt().body
-    assert [f for f in (*Answer.model_fields, *HorizonAnswer.model_fields) if f not in body] == []
+    assert [f for f in (*ModelAnswer.model_fields, *HorizonAnswer.model_fields) if f not in body] == []
 
 
 def test_an_unknown_prompt_names_the_ones_there_are() -> None:

@@ -69,7 +69,7 @@ def test_it_is_asked_once_a_day(make: Callable[[], dict[str, Any]], warehouse: W
     assert (first["inserted"], first["rejected"]) == (29, 0)
     assert before <= warehouse.read("raw.broker_calendar")["day"].min() <= datetime.now(krx.KST).date()
     again = make()
-    assert (again["state"], again["inserted"]) == ("asked today already", 0)
+    assert (again["reason"], again["inserted"]) == ("asked_recently", 0)
     assert broker_agrees_with_calendar(warehouse).passed
 
 
@@ -80,7 +80,7 @@ def test_a_paper_account_has_no_such_service_and_stays_green(
         raise NotForThisAccount("kis", "EGW00213 (HTTP 500): 모의투자 TR 이 아닙니다.")
 
     monkeypatch.setattr(make.upstreams.kis, "market_days", refuse)
-    assert "paper account" in make()["state"]
+    assert make()["reason"] == "paper_account"
     assert broker_agrees_with_calendar(warehouse).metadata["days compared"].value == 0
 
 

@@ -197,7 +197,7 @@ def test_a_period_that_drops_out_of_the_answer_is_kept(
 @pytest.mark.parametrize("asset", [company.product_info, company.financial_ratios], ids=["products", "ratios"])
 def test_a_paper_account_is_green_with_a_warning(make: Make, warehouse: Warehouse, asset: dg.AssetsDefinition) -> None:
     metadata, check = make(asset, kis_app_key=paper_key())
-    assert "paper account" in metadata["state"]
+    assert metadata["reason"] == "paper_account"
     assert metadata["rows"] == 0
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
@@ -213,7 +213,7 @@ def test_a_load_of_everything_asks_once_a_week_and_a_click_always(
     world.asked = 0
     for _ in range(2):
         again, check = make(asset, LOAD)
-        assert again["state"].startswith("weekly, asked for on")
+        assert again["reason"] == "asked_recently"
         assert check.passed
     assert world.asked == 0
     make(asset)
@@ -230,7 +230,7 @@ def test_an_upstream_that_has_nothing_of_anybody_is_a_warning_and_asked_again_by
 ) -> None:
     world.silent = frozenset(codes)
     metadata, check = make(asset, LOAD)
-    assert (metadata["rows"], "that it has nothing" in metadata["state"]) == (0, True)
+    assert (metadata["rows"], metadata["reason"]) == (0, "empty")
     assert not check.passed
     world.silent = frozenset()
     metadata, check = make(asset, LOAD)
@@ -247,6 +247,6 @@ def test_a_paper_account_s_answer_is_none_that_keeps_fresh(make: Make) -> None:
 @pytest.mark.parametrize("asset", [company.product_info, company.financial_ratios], ids=["products", "ratios"])
 def test_a_world_that_records_neither_is_not_asked(make: Make, world: Restating, asset: dg.AssetsDefinition) -> None:
     metadata, check = make(asset, feeds=["master", "daily_bars"])
-    assert metadata["state"] == "not recorded in this world: no request was made"
+    assert metadata["reason"] == "not_recorded"
     assert check.passed
     assert world.asked == 0

@@ -8,6 +8,7 @@ from azak_assets.defs.coverage import coverage_of, finding_check
 from azak_assets.defs.failures import failures_of
 from azak_assets.defs.reporting import metadata_of
 from azak_assets.ingest.failures import CollectError, RoundError
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import Finding, Plot, StepReport
 from azak_assets.sources.failures import SourceFailure, Unauthorized, Unavailable
 from azak_assets.sources.records import Reject
@@ -32,14 +33,18 @@ def test_more_than_a_twentieth_without_an_answer_is_a_warning_that_names_the_fir
 
 
 def test_an_excused_stock_does_not_count() -> None:
-    check = coverage_of(ASSET, report(10, 2, excused={"000000", "000001"}, state="it has none any more"))
+    check = coverage_of(
+        ASSET, report(10, 2, excused={"000000", "000001"}, state="it has none any more", reasons=[Reason.PAST_REACH])
+    )
     assert (check.passed, check.metadata["asked"].value, check.description) == (True, 10, "it has none any more")
 
 
 def test_without_a_request_the_check_passes_unless_the_operator_can_change_that() -> None:
-    check = coverage_of(ASSET, StepReport(state="not recorded in this world"))
+    check = coverage_of(ASSET, StepReport.without_rows(Reason.NOT_RECORDED, "not recorded in this world"))
     assert (check.passed, check.metadata["asked"].value, check.description) == (True, 0, "not recorded in this world")
-    check = coverage_of(ASSET, StepReport(state="a paper account", advice="Use the keys of a live account", answered=3))
+    paper = StepReport.without_rows(Reason.PAPER_ACCOUNT, "a paper account", advice="Use the keys of a live account")
+    paper.answered = 3
+    check = coverage_of(ASSET, paper)
     assert (check.passed, check.description) == (False, "Use the keys of a live account")
 
 
@@ -60,19 +65,22 @@ def test_a_finding_is_a_check_with_its_evidence() -> None:
 
 
 def test_a_report_is_metadata_under_the_names_of_every_table() -> None:
-    found = report(2, 1, state="one is missing", rows=2)
+    found = report(2, 1, rows=2)
+    found.add_state(Reason.NOT_OUT_YET, "one is missing")
+    found.add_state(Reason.PAST_REACH, "two are too old")
     found.add_rejects([Reject("{}", "stck_clpr", "만원", "is not a whole number")])
     found.notes |= {"rounds": 2, "missing by stock": {"990010": 3}}
     found.lists["not approved"] = ["KONEX: apply for it"]
     found.plots["closes"] = Plot("close", {"990010": pd.Series([1.0, 2.0])})
     metadata = metadata_of(found)
     assert (metadata["rows"], metadata["answered"], metadata["failed"], metadata["rejected"]) == (2, 2, 1, 1)
-    assert (metadata["state"], metadata["rounds"], metadata["earliest"]) == ("one is missing", 2, "none")
+    assert (metadata["state"], metadata["reason"]) == ("one is missing; two are too old", "not_out_yet, past_reach")
+    assert (metadata["rounds"], metadata["earliest"]) == (2, "none")
     assert metadata["missing by stock"].value == {"990010": 3}
     assert "apply for it" in metadata["not approved"].md_str
     assert metadata["closes"].md_str.startswith("![close](data:image/png")
     assert metadata_of(report(2, 0))["failed"] == 0
-    assert "failed" not in metadata_of(StepReport(state="nothing was asked"))
+    assert "failed" not in metadata_of(StepReport.without_rows(Reason.NO_SOURCE, "nothing was asked"))
 
 
 DOWN, REFUSED = Unavailable("kis", "a server error"), Unauthorized("kis", "a wrong key")

@@ -84,13 +84,13 @@ def instants(found: Exchange, table: str, column: str = "snapshot_at") -> list[s
 # ---- while the session runs ------------------------------------------------------------------------------------------
 
 
-def test_half_an_hour_from_the_open_has_every_mark_and_every_minute(open_at: Open, followed: list[str]) -> None:
+def test_half_an_hour_from_the_open_has_every_snapshot_and_every_minute(open_at: Open, followed: list[str]) -> None:
     found = open_at(f"{FRIDAY} 09:00:20")
     done = found.run(loops=True)
     assert done.success, done.said
-    marks = ["09:00", "09:05", "09:10", "09:15", "09:20", "09:25", "09:30"]
-    assert instants(found, "quote_snapshots") == instants(found, "order_books") == marks
-    assert found.query("select count(*) from raw.quote_snapshots") == [(len(marks) * len(followed),)]
+    snapshots = ["09:00", "09:05", "09:10", "09:15", "09:20", "09:25", "09:30"]
+    assert instants(found, "quote_snapshots") == instants(found, "order_books") == snapshots
+    assert found.query("select count(*) from raw.quote_snapshots") == [(len(snapshots) * len(followed),)]
     minutes = [bar.at for bar in found.world.minute_bars(followed[0], found.clock.now.date(), at(f"{FRIDAY} 09:30"))]
     stored = found.query(f"select ts from raw.minute_bars where stock_code = '{followed[0]}' order by 1")
     assert [row[0] for row in stored] == minutes
@@ -100,7 +100,7 @@ def test_half_an_hour_from_the_open_has_every_mark_and_every_minute(open_at: Ope
     assert found.clock.now < at(f"{FRIDAY} 09:31"), "it makes room for the next one"
 
 
-def test_known_at_is_the_instant_of_the_answer_and_the_mark_that_of_the_round(open_at: Open) -> None:
+def test_known_at_is_the_instant_of_the_answer_and_the_snapshot_that_of_the_round(open_at: Open) -> None:
     found = open_at(f"{FRIDAY} 10:03:12")
     assert found.run("quotes", "books").success
     for table in TABLES[:2]:
@@ -159,7 +159,7 @@ def test_a_half_hour_that_would_end_just_before_the_close_goes_on_to_it() -> Non
     assert hours.half_hour(session, at(f"{FRIDAY} 14:58")) == at(f"{FRIDAY} 15:32")
 
 
-def test_after_the_close_the_minutes_come_and_the_marks_are_left_as_they_are(open_at: Open) -> None:
+def test_after_the_close_the_minutes_come_and_the_snapshots_are_left_as_they_are(open_at: Open) -> None:
     found = open_at(f"{FRIDAY} 16:30")
     done = found.run()
     assert done.success, done.said
@@ -167,9 +167,9 @@ def test_after_the_close_the_minutes_come_and_the_marks_are_left_as_they_are(ope
     assert done.by_asset["minute_bars"]["minutes missing"] == 0
     for table in TABLES[:2]:
         assert found.query(f"select count(*) from raw.{table}") == [(0,)]
-        check = done.checks[table, "every_mark_was_asked"]
+        check = done.checks[table, "no_snapshot_is_missing"]
         assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert "0 of 79 marks" in check.description
+        assert "0 of 79 snapshots" in check.description
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_exam_days_and_late_opens_have_their_own_hours(open_at: Open, start: str
     found = open_at(start)
     done = found.run(loops=True)
     assert done.success, done.said
-    marks = instants(found, "quote_snapshots")
-    assert (marks[0], marks[-1]) == (first, last)
+    snapshots = instants(found, "quote_snapshots")
+    assert (snapshots[0], snapshots[-1]) == (first, last)
     assert done.by_asset["minute_bars"]["minutes missing"] == 0
     assert instants(found, "minute_bars", "ts")[0] == "10:00"
 
@@ -216,7 +216,7 @@ def test_a_halted_stock_has_a_state_an_empty_book_and_no_minutes(open_at: Open, 
     ]
     assert found.query("select count(*) from raw.minute_bars") == [(0,)]
     assert done.by_asset["minute_bars"]["minutes missing"] == 0
-    assert all(check.passed for (_, name), check in done.checks.items() if name != "every_mark_was_asked")
+    assert all(check.passed for (_, name), check in done.checks.items() if name != "no_snapshot_is_missing")
 
 
 # ---- holes -----------------------------------------------------------------------------------------------------------
@@ -325,13 +325,13 @@ def test_a_second_collector_does_not_start_beside_the_first(open_at: Open, engin
         assert alone
         done = found.run(loops=True)
     assert done.success
-    assert all("another collector is at work" in one["state"] for one in done.by_asset.values())
+    assert all(one["reason"] == "other_collector" for one in done.by_asset.values())
     assert found.limiter.calls.total() == 0
     assert found.run().success, "the lock goes with its holder"
     assert found.limiter.calls.total() > 0
 
 
-def test_a_mark_is_asked_once_however_often_somebody_asks(open_at: Open) -> None:
+def test_a_snapshot_is_requested_once_however_many_runs_there_are(open_at: Open) -> None:
     found = open_at(f"{FRIDAY} 10:00:30")
     found.run("quotes")
     before = found.rows("quote_snapshots")
@@ -341,7 +341,7 @@ def test_a_mark_is_asked_once_however_often_somebody_asks(open_at: Open) -> None
     assert found.rows("quote_snapshots") == before
 
 
-def test_a_server_that_is_down_for_a_while_costs_its_marks_and_no_minutes(
+def test_a_server_that_is_down_for_a_while_costs_its_snapshots_and_no_minutes(
     open_at: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = open_at(f"{FRIDAY} 10:00:10", attempts=1)
@@ -359,8 +359,8 @@ def test_a_server_that_is_down_for_a_while_costs_its_marks_and_no_minutes(
     assert "10:10" not in instants(found, "quote_snapshots")
     assert {"10:05", "10:15"} <= set(instants(found, "quote_snapshots"))
     assert done.by_asset["minute_bars"]["minutes missing"] == 0
-    assert "11 of 13 marks" not in str(done.checks)
-    check = done.checks["quote_snapshots", "every_mark_was_asked"]
+    assert "11 of 13 snapshots" not in str(done.checks)
+    check = done.checks["quote_snapshots", "no_snapshot_is_missing"]
     assert not check.passed
     assert "What is missing is lost" in check.description
 
@@ -374,11 +374,11 @@ def test_a_past_session_is_green_says_what_nobody_can_give_and_keeps_no_other_da
     assert done.success, done.said
     for table in TABLES[:2]:
         metadata = done.by_asset[table]
-        assert metadata["state"] == "not collected while the session ran, and KIS gives none of the past: 2026-11-18"
+        assert metadata["reason"] == "not_collected"
         assert (metadata["rows"], metadata["inserted"]) == (0, 0)
-        check = done.checks[table, "every_mark_was_asked"]
+        check = done.checks[table, "no_snapshot_is_missing"]
         assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert "2026-11-18: 0 of 79 marks" in check.description
+        assert "2026-11-18: 0 of 79 snapshots" in check.description
         assert found.query(f"select count(*) from raw.{table}") == [(0,)]
     assert found.query("select distinct trade_date from raw.minute_bars") == [(date(2026, 11, 18),)]
 
@@ -389,19 +389,19 @@ def test_a_past_session_that_was_collected_says_that_it_is_kept(open_at: Open, e
     before = found.rows("quote_snapshots")
     found.clock.now = at("2026-11-23 12:00")
     done = found.run("quotes", day=FRIDAY)
-    check = done.checks["quote_snapshots", "every_mark_was_asked"]
-    assert done.by_asset["quote_snapshots"]["state"].startswith("the session is over, what was collected is kept")
+    check = done.checks["quote_snapshots", "no_snapshot_is_missing"]
+    assert done.by_asset["quote_snapshots"]["reason"] == "session_over"
     assert not check.passed
-    assert "2026-11-20: 1 of 79 marks" in check.description
+    assert "2026-11-20: 1 of 79 snapshots" in check.description
     assert found.rows("quote_snapshots") == before
     columns = ", ".join(column["name"] for column in sa.inspect(engine).get_columns("quote_snapshots", "raw")[1:])
-    every_mark = (
+    every_snapshot = (
         f"insert into raw.quote_snapshots (snapshot_at, {columns}) select snapshot_at + n * interval '5 min', {columns}"
         " from raw.quote_snapshots, generate_series(1, 78) as n"
     )
     with engine.begin() as connection:
-        connection.execute(sa.text(every_mark))
-    assert found.run("quotes", day=FRIDAY).checks["quote_snapshots", "every_mark_was_asked"].passed
+        connection.execute(sa.text(every_snapshot))
+    assert found.run("quotes", day=FRIDAY).checks["quote_snapshots", "no_snapshot_is_missing"].passed
 
 
 def test_a_range_into_today_loads_the_past_and_a_round_of_today(open_at: Open) -> None:
@@ -432,7 +432,7 @@ def test_a_paper_account_collects_today_and_says_that_the_past_is_not_for_it(
     later = found.run("minutes", day=FRIDAY)
     assert later.success, later.said
     check = later.checks["minute_bars", "nearly_every_stock_answered"]
-    assert "no past minutes: this KIS account is a paper account" in later.by_asset["minute_bars"]["state"]
+    assert later.by_asset["minute_bars"]["reason"] == "paper_account"
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "EGW00213" in check.description
     assert found.rows("minute_bars") == kept, "what was collected stays"

@@ -252,7 +252,7 @@ def test_an_issue_that_the_exchange_no_longer_tells_is_retired(
 def test_a_session_of_today_is_not_asked_for_and_says_from_when(ask: Ask, world: Exchange, day: date) -> None:
     told = ask(day, now=krx.session(day).close_at + timedelta(hours=15))
     assert told.success
-    assert told.metadata["state"].startswith(f"not published yet: {day}, ")
+    assert told.metadata["reason"] == "not_out_yet"
     assert f"{krx.next_session(day).day} 08:00 KST" in told.metadata["state"]
     assert (told.metadata["rows"], world.asked) == (0, 0)
 
@@ -262,7 +262,7 @@ def test_the_other_sessions_of_a_range_land(ask: Ask, world: Exchange, day: date
     told = ask(before, day, now=krx.session(day).close_at + timedelta(hours=1))
     assert told.success
     assert (told.metadata["earliest"], told.metadata["latest"]) == (str(before), str(krx.previous_session(day).day))
-    assert f"not published yet: {day}" in told.metadata["state"]
+    assert told.metadata["reason"] == "not_out_yet"
     assert world.asked == 6
 
 
@@ -280,7 +280,7 @@ def test_a_market_that_the_key_was_not_approved_for_leaves_the_others(
 ) -> None:
     told = ask(day, krx_openapi_key=SecretStr("partly-approved"))
     assert told.success
-    assert told.metadata["state"] == "this key was not approved for KONEX"
+    assert told.metadata["reason"] == "not_approved"
     assert "apply for the service knx_bydd_trd (KONEX)" in told.metadata["not approved"]
     assert set(warehouse.read("raw.krx_daily_bars")["market"]) == {"KOSPI", "KOSDAQ"}
     assert ask(day).success
@@ -312,12 +312,13 @@ def test_spoilt_rows_are_put_aside_and_nothing_invented(
 def test_without_a_key_the_live_world_is_green_and_says_so(ask: Ask, day: date) -> None:
     told = ask(day, world=World("live"), azak_mode=Mode.LIVE, krx_openapi_key=None)
     assert told.success
-    assert told.metadata["state"] == "not configured: KRX_OPENAPI_KEY not set"
+    assert told.metadata["reason"] == "not_configured"
+    assert "KRX_OPENAPI_KEY" in told.metadata["state"]
 
 
 def test_a_recorded_world_is_not_asked(ask: Ask, world: Exchange, day: date) -> None:
     told = ask(day, world=World("replay:x", frozenset(["daily_bars"])))
-    assert told.metadata["state"] == "not recorded in this world: no request was made"
+    assert told.metadata["reason"] == "not_recorded"
     assert world.asked == 0
 
 

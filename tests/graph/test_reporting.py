@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from azak_assets.defs.reporting import line_plot, metadata_of
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.sources.records import Reject
 from azak_assets.warehouse.scope import LoadResult
@@ -54,13 +55,9 @@ def test_several_loads_and_notes_of_a_step_add_up() -> None:
 
 
 def test_a_step_without_a_request_has_a_state_and_no_rows() -> None:
-    shown = metadata_of(StepReport(state="asked today already"))
-    assert (shown["state"], shown["rows"], shown["inserted"], shown["earliest"]) == (
-        "asked today already",
-        0,
-        0,
-        "none",
-    )
+    shown = metadata_of(StepReport.without_rows(Reason.ASKED_RECENTLY, "asked today already"))
+    assert (shown["reason"], shown["state"]) == ("asked_recently", "asked today already")
+    assert (shown["rows"], shown["inserted"], shown["earliest"]) == (0, 0, "none")
     assert shown["sample"].md_str == "no rows"
 
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.ingest import bars, rolling, session
 from azak_assets.ingest.failures import CollectError, RoundError
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.reasons import Reason
+from azak_assets.ingest.report import DayState, StepReport
 from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld
 from azak_assets.sandbox.wire import kis as sandbox_kis
@@ -72,7 +73,7 @@ def test_a_running_session_is_collected_for_half_an_hour(open_at: OpenAt, codes:
     assert (quotes.rows, quotes.inserted, quotes.answered) == (14, 14, 14)
     assert quotes.notes == {"rounds": 7, "left out": 0}
     assert kept.finding is not None
-    assert (kept.finding.passed, kept.state) == (True, "")
+    assert (kept.finding.passed, kept.reasons) == (True, [])
     (minutes,) = reports[session.MINUTES]
     assert minutes.finding is not None
     assert minutes.finding.passed
@@ -85,9 +86,10 @@ def test_a_past_session_has_its_minutes_and_says_what_no_source_has(open_at: Ope
     found = open_at("2026-11-20 10:00:10")
     reports = collect(found, THURSDAY)
     (minutes,) = reports[session.MINUTES]
-    assert (minutes.answered, minutes.state, list(minutes.plots)) == (2, "", ["closes"])
+    assert (minutes.answered, minutes.reasons, list(minutes.plots)) == (2, [], ["closes"])
     (books,) = reports[session.BOOKS]
-    assert books.state == "not collected while the session ran, and KIS gives none of the past: 2026-11-19"
+    assert books.reasons == [Reason.NOT_COLLECTED]
+    assert "2026-11-19" in books.state
     assert books.answered is None
     assert books.finding is not None
     assert not books.finding.passed
@@ -98,7 +100,7 @@ def test_a_second_collector_leaves_the_session_to_the_first(open_at: OpenAt) -> 
     with found.warehouse.if_alone(session.ALONE) as alone:
         assert alone
         (report,) = collect(found, FRIDAY, tables=[session.MINUTES])[session.MINUTES]
-    assert "another collector is at work" in report.state
+    assert report.reasons == [Reason.OTHER_COLLECTOR]
     assert found.limiter.calls.total() == 0
 
 
@@ -150,9 +152,10 @@ def test_flows_reach_back_about_thirty_sessions_and_name_the_sessions_that_lande
         source="a test",
         log=LOG,
     )
-    assert "answered back to 2026-10-12: nothing for a session before it" in report.state
+    assert report.reasons == [Reason.PAST_REACH]
+    assert "2026-10-12" in report.state
     assert len(report.days) == 30
-    assert set(report.days.values()) == {("landed", 2)}
+    assert set(report.days.values()) == {DayState(Reason.LANDED, "landed", 2)}
     assert report.rows == 60
 
 
@@ -169,7 +172,8 @@ def test_flows_that_are_not_out_cost_no_request(open_at: OpenAt) -> None:
         log=LOG,
     )
     assert report.answered is None
-    assert "can be asked for from 2026-11-20 16:00 KST" in report.state
+    assert report.reasons == [Reason.NOT_OUT_YET]
+    assert "2026-11-20 16:00 KST" in report.state
     assert found.limiter.calls.total() == 0
 
 
@@ -179,5 +183,5 @@ def test_breadth_is_of_the_newest_session_alone(open_at: OpenAt) -> None:
     old = bars.index_breadth(found.warehouse, kis, [THURSDAY], found.clock.now, source="a test", log=LOG)
     assert (old.answered, found.limiter.calls.total()) == (None, 0)
     both = bars.index_breadth(found.warehouse, kis, [THURSDAY, FRIDAY], found.clock.now, source="a test", log=LOG)
-    assert both.days == {FRIDAY.day: ("landed", both.rows)}
+    assert both.days == {FRIDAY.day: DayState(Reason.LANDED, "landed", both.rows)}
     assert both.rows >= 3

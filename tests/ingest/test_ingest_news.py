@@ -12,6 +12,7 @@ from azak_assets.ingest.clusters import make_clusters
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.mentions import make_mentions
 from azak_assets.ingest.news import NewsReport, NewsWindow, collect_news
+from azak_assets.ingest.reasons import Reason
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.ingest.text_sources import NOW, Upstream, item
 
@@ -93,7 +94,7 @@ def test_a_source_that_fails_leaves_the_others_and_all_that_fail_are_an_error(
 
 def test_without_a_source_to_ask_there_is_a_state_and_no_failure(warehouse: Warehouse, upstream: Upstream) -> None:
     report = collect(warehouse, upstream, search=None, feeds=[], skipped={"naver": "not recorded"})
-    assert (report.articles.state, report.articles.rows) == ("no source to ask", 0)
+    assert (report.articles.reasons, report.articles.rows) == ([Reason.NO_SOURCE], 0)
     assert report.sightings.lists["sources"] == ["naver: 1 × not recorded"]
 
 

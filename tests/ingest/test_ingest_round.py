@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from azak_assets import krx
 from azak_assets.ingest.frames import frame_of
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import SAMPLE_ROWS, Finding, StepReport
 from azak_assets.ingest.round import Collected, ask, gather, store
 from azak_assets.sources.failures import Empty, SourceFailure, Unauthorized, Unavailable
@@ -128,7 +129,8 @@ def test_a_frame_has_the_declared_types_also_without_records() -> None:
 
 
 def test_parts_of_a_step_add_up() -> None:
-    past, today = StepReport(state="one", answered=2, finding=Finding(passed=False)), StepReport(answered=3, rows=5)
+    past, today = StepReport.without_rows(Reason.PAST_REACH, "one"), StepReport(answered=3, rows=5)
+    past.answered, past.finding = 2, Finding(passed=False)
     past.rows, past.earliest, past.latest = 7, date(2026, 1, 2), date(2026, 1, 5)
     today.earliest, today.latest = date(2026, 1, 7), date(2026, 1, 7)
     for part in (past, today):
@@ -136,9 +138,10 @@ def test_parts_of_a_step_add_up() -> None:
     today.notes["rounds"] = 4
     past.add_failures({"a": "gone"})
     whole = StepReport()
-    for part in (past, today, StepReport(state="two", advice="call")):
+    for part in (past, today, StepReport.without_rows(Reason.PAPER_ACCOUNT, "two", advice="call")):
         whole.add(part)
     assert (whole.rows, whole.answered, whole.state, whole.advice) == (12, 5, "one; two", "call")
+    assert whole.reasons == [Reason.PAST_REACH, Reason.PAPER_ACCOUNT]
     assert (whole.earliest, whole.latest) == (date(2026, 1, 2), date(2026, 1, 7))
     assert (whole.notes, whole.failures, len(whole.samples)) == ({"rounds": 4}, {"a": "gone"}, 1)
     assert whole.finding == Finding(passed=False)
@@ -147,7 +150,7 @@ def test_parts_of_a_step_add_up() -> None:
 
 def test_a_step_without_requests_differs_from_one_without_answers() -> None:
     whole = StepReport()
-    whole.add(StepReport(state="not configured"))
+    whole.add(StepReport.without_rows(Reason.NOT_CONFIGURED, "not configured"))
     assert whole.answered is None
     whole.add(StepReport(answered=0))
     assert whole.answered == 0

@@ -132,9 +132,9 @@ class Outcome(Made):
 
     requests: int
 
-    def states(self) -> dict[str, str]:
-        """The state of each partition, "" where it has none."""
-        return {day: metadata.get("state", "") for day, metadata in self.by_partition.items()}
+    def reasons(self) -> dict[str, str]:
+        """The code of each partition that has not everything, "" where it has."""
+        return {day: metadata.get("reason", "") for day, metadata in self.by_partition.items()}
 
 
 @pytest.fixture
@@ -186,11 +186,11 @@ def test_one_answer_a_stock_serves_every_session_inside_its_reach_and_older_ones
     done = run(flows.investor_flows, "2026-09-21", "2026-11-20")
     assert done.success, done.said
     assert done.requests == STOCKS
-    inside, states = days_of("2026-10-12", "2026-11-20"), done.states()
+    inside, reasons = days_of("2026-10-12", "2026-11-20"), done.reasons()
     assert len(inside) == 30
-    assert {day for day, state in states.items() if state == "landed"} == set(inside)
-    told = "KIS gives about 30 sessions of flows and answered back to 2026-10-12: nothing for a session before it"
-    assert {states[day] for day in set(states) - set(inside)} == {told}
+    assert {day for day, reason in reasons.items() if reason == "landed"} == set(inside)
+    assert {reasons[day] for day in set(reasons) - set(inside)} == {"past_reach"}
+    assert "2026-10-12" in done.by_partition["2026-09-21"]["state"]
     assert done.by_partition["2026-10-12"]["rows"] == STOCKS
     assert run.query("select count(*), min(trade_date) from raw.investor_flows") == [(30 * STOCKS, date(2026, 10, 12))]
     assert done.check.passed
@@ -206,10 +206,10 @@ def test_a_range_wholly_past_reach_costs_a_few_requests_and_keeps_what_was_loade
     done = run(flows.investor_flows, "2026-09-17", "2026-09-18")
     assert done.success, done.said
     assert done.requests == PROBES
-    assert set(done.states()) == {"2026-09-17", "2026-09-18"}
-    assert all("answered back to 2026-10-12" in state for state in done.states().values())
+    assert done.reasons() == dict.fromkeys(["2026-09-17", "2026-09-18"], "past_reach")
+    assert all("2026-10-12" in told["state"] for told in done.by_partition.values())
     assert {told["rows"] for told in done.by_partition.values()} == {0}
-    assert (done.check.passed, "nothing for a session before it" in done.check.description) == (True, True)
+    assert done.check.passed
     # The same over the edge: the old rows are outside what the answers speak about.
     assert run(flows.investor_flows, "2026-09-18", "2026-10-12").success
     assert run.query("select trade_date, count(*) from raw.investor_flows group by 1 order by 1") == [
@@ -225,7 +225,7 @@ def test_an_old_session_of_which_nothing_is_known_is_past_reach_and_a_young_one_
     monkeypatch.setattr(seeded.SeededWorld, "investor_flows", lambda self, *asked: [])
     old = run(flows.investor_flows, "2026-03-20")
     assert old.success, old.said
-    assert "had none for the few stocks it was asked for" in old.states()["2026-03-20"]
+    assert old.reasons() == {"2026-03-20": "past_reach"}
     assert old.requests == PROBES
     young = run(flows.investor_flows, "2026-11-20")
     assert not young.success
@@ -263,12 +263,12 @@ def test_flows_that_are_not_out_are_green_and_say_from_when_on(
     done = run(flows.investor_flows, today)
     assert done.success
     assert done.requests == 0
-    state = f"not out yet: {today} can be asked for from {from_when} KST, materialize it then"
-    assert done.states() == {today: state}
+    assert done.reasons() == {today: "not_out_yet"}
+    assert f"{from_when} KST" in done.by_partition[today]["state"]
     # In a range the sessions before it land.
     before = str(krx.previous_session(date.fromisoformat(today)).day)
     done = run(flows.investor_flows, before, today)
-    assert done.states() == {before: "", today: state}
+    assert done.reasons() == {before: "", today: "not_out_yet"}
     assert (done.by_partition[before]["rows"], done.by_partition[today]["rows"]) == (STOCKS, 0)
 
 
@@ -355,7 +355,7 @@ def test_a_world_that_does_not_record_them_is_asked_nothing(run: Run) -> None:
     for asset in (flows.investor_flows, overtime.overtime_bars, breadth.index_breadth):
         done = run(asset, "2026-11-20")
         assert (done.success, done.requests) == (True, 0)
-        assert done.states() == {"2026-11-20": "not recorded in this world: no request was made"}
+        assert done.reasons() == {"2026-11-20": "not_recorded"}
         assert done.check.passed
 
 
@@ -368,7 +368,7 @@ def test_the_last_single_price_session_lands_and_its_volume_is_its_own(run: Run,
     assert done.success, done.said
     assert done.requests == STOCKS
     assert done.check.passed
-    assert done.states() == {"2026-09-10": "", "2026-09-11": ""}
+    assert done.reasons() == {"2026-09-10": "", "2026-09-11": ""}
     assert run.query("select distinct known_at from raw.overtime_bars order by 1") == [
         (at("2026-09-10 18:00"),),
         (at("2026-09-11 18:00"),),
@@ -387,15 +387,17 @@ def test_before_six_the_after_hours_are_not_out(run: Run, clock: Clock) -> None:
     clock.now = at("2026-09-11 17:50")
     done = run(overtime.overtime_bars, "2026-09-11")
     assert (done.success, done.requests) == (True, 0)
-    assert "can be asked for from 2026-09-11 18:00 KST" in done.states()["2026-09-11"]
+    assert done.reasons() == {"2026-09-11": "not_out_yet"}
+    assert "2026-09-11 18:00 KST" in done.by_partition["2026-09-11"]["state"]
 
 
 def test_since_the_session_is_gone_an_empty_answer_is_success_and_says_so(run: Run) -> None:
     done = run(overtime.overtime_bars, "2026-11-20")
     assert done.success, done.said
     assert done.requests == PROBES, "a few tell it for all"
-    told = "there was no single-price session after hours since 2026-09-14, and KIS answered empty, which is right"
-    assert done.states() == {"2026-11-20": told}
+    assert done.reasons() == {"2026-11-20": "discontinued"}
+    told = done.by_partition["2026-11-20"]["state"]
+    assert "since 2026-09-14" in told
     assert (done.check.passed, done.check.description) == (True, literal(told))
     assert run.query("select count(*) from raw.overtime_bars") == [(0,)]
 
@@ -406,8 +408,8 @@ def test_what_was_loaded_in_time_stays_when_the_service_has_none_any_more(run: R
     clock.now = at("2026-09-15 18:10")
     done = run(overtime.overtime_bars, "2026-09-11", "2026-09-15")
     assert done.success, done.said
-    assert set(done.states()) == {"2026-09-11", "2026-09-14", "2026-09-15"}
-    assert all("since 2026-09-14" in state and "it has none any more" in state for state in done.states().values())
+    days = ["2026-09-11", "2026-09-14", "2026-09-15"]
+    assert done.reasons() == dict.fromkeys(days, "discontinued, past_reach")
     assert run.query("select count(*) from raw.overtime_bars") == [(STOCKS,)]
     assert run.query("select count(*) from raw.overtime_bars_history") == [(0,)]
 
@@ -422,7 +424,7 @@ def test_rows_that_no_single_price_session_explains_are_put_aside(
     clock.now = at("2026-09-14 18:10")
     done = run(overtime.overtime_bars, "2026-09-14")
     assert done.success, done.said
-    assert "its rows are in quarantine" in done.states()["2026-09-14"]
+    assert done.reasons() == {"2026-09-14": "discontinued"}
     assert done.by_partition["2026-09-14"]["rejected"] > 0
     assert run.query("select count(*) from raw.overtime_bars") == [(0,)]
 
@@ -447,11 +449,10 @@ def test_breadth_of_every_index_and_sector_lands_on_its_evening(run: Run) -> Non
 
 def test_an_older_session_has_no_breadth_and_its_partition_says_so(run: Run) -> None:
     done = run(breadth.index_breadth, "2026-11-18", "2026-11-20")
-    told = "KIS tells the breadth of the newest session, 2026-11-20, and of no other: nothing for a session before it"
-    assert done.states() == {"2026-11-18": told, "2026-11-19": told, "2026-11-20": "landed"}
+    assert done.reasons() == {"2026-11-18": "past_reach", "2026-11-19": "past_reach", "2026-11-20": "landed"}
     assert run.query("select distinct trade_date from raw.index_breadth") == [(date(2026, 11, 20),)]
     old = run(breadth.index_breadth, "2026-11-18")
-    assert (old.success, old.requests, old.states()) == (True, 0, {"2026-11-18": told})
+    assert (old.success, old.requests, old.reasons()) == (True, 0, {"2026-11-18": "past_reach"})
 
 
 def test_a_running_session_hides_the_breadth_of_the_one_before_without_a_failure(run: Run, clock: Clock) -> None:
@@ -460,7 +461,7 @@ def test_a_running_session_hides_the_breadth_of_the_one_before_without_a_failure
     clock.now = at("2026-11-23 11:00")
     done = run(breadth.index_breadth, "2026-11-20")
     assert done.success, done.said
-    assert "about to be replaced by the session that comes or runs" in done.states()["2026-11-20"]
+    assert done.reasons() == {"2026-11-20": "being_replaced"}
     assert run.query("select count(*) from raw.index_breadth") == before
     assert run.query("select count(*) from raw.index_breadth_history") == [(0,)]
 
@@ -479,9 +480,7 @@ def test_a_paper_account_has_no_breadth_and_is_green_with_a_warning(run: Run) ->
     run.account("paper" + run.clock.new_key())
     done = run(breadth.index_breadth, "2026-11-20")
     assert done.success, done.said
-    assert done.states() == {
-        "2026-11-20": "no breadth: this KIS account is a paper account, and the service needs a live one"
-    }
+    assert done.reasons() == {"2026-11-20": "paper_account"}
     assert not done.check.passed
     assert done.check.severity is dg.AssetCheckSeverity.WARN
     assert "EGW00213" in done.check.description

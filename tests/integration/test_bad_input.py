@@ -345,7 +345,8 @@ def test_sessions_past_the_brokers_reach_are_green_and_say_so(
     kept_since(date(2026, 1, 1))
     succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
-    assert metadata["state"] == f"KIS keeps about a year of minutes; none for {FIRST} … {LAST} (10 sessions)"
+    assert metadata["reason"] == "past_reach"
+    assert f"{FIRST} … {LAST} (10 sessions)" in metadata["state"]
     assert (metadata["rows"], metadata["inserted"]) == (0, 0)
     assert minutes.check.passed
     assert minutes.check.description == literal(metadata["state"])
@@ -370,7 +371,8 @@ def test_a_range_that_straddles_the_reach_lands_as_far_as_it_goes(
     minutes.clock.instant = at("2022-12-31 12:00")
     succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
-    assert metadata["state"] == "KIS keeps about a year of minutes; none for 2022-01-03, 2022-01-04, 2022-01-05"
+    assert metadata["reason"] == "past_reach"
+    assert metadata["state"].endswith("2022-01-03, 2022-01-04, 2022-01-05")
     days = minutes.query("select min(trade_date), max(trade_date), count(distinct trade_date) from raw.minute_bars")
     assert days == [(date(2022, 1, 6), LAST, 7)]
     assert metadata["rows"] == minutes.query("select count(*) from raw.minute_bars")[0][0]
@@ -412,7 +414,7 @@ def test_a_paper_account_is_told_once_and_fails_nothing(minutes: Steps, monkeypa
     monkeypatch.setattr(LiveLike, "minute_bars", refuse)
     succeeded, said, metadata = minutes.make(intraday.collect_intraday)
     assert succeeded, said
-    assert metadata["state"] == "no past minutes: this KIS account is a paper account, and the service needs a live one"
+    assert metadata["reason"] == "paper_account"
     assert not minutes.check.passed
     assert minutes.check.severity is dg.AssetCheckSeverity.WARN
     assert "EGW00213" in str(minutes.check.description)

@@ -1,4 +1,4 @@
-"""Adjustment factors on a real database: which marks are believed, and what they do to scores."""
+"""Adjustment factors on a real database: which base prices count, and what they do to scores."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -50,16 +50,16 @@ def test_a_split_gives_the_base_price_against_the_last_close(warehouse: Warehous
 
 
 @pytest.mark.parametrize(
-    "mark",
+    "change",
     [
         {"base_price": 2_020, "base_ratio": 0.5},  # the two words of the source contradict each other
         {"base_price": 10_100, "base_ratio": 0.2},  # the change counts from the old close after all
     ],
 )
 def test_a_base_price_that_does_not_give_the_ratio_is_no_factor(
-    warehouse: Warehouse, load_bars: Load, mark: dict[str, Any]
+    warehouse: Warehouse, load_bars: Load, change: dict[str, Any]
 ) -> None:
-    load_bars([bar(STOCK, DAYS[0], 10_100), bar(STOCK, DAYS[1], 2_040, **SPLIT | mark)])
+    load_bars([bar(STOCK, DAYS[0], 10_100), bar(STOCK, DAYS[1], 2_040, **SPLIT | change)])
     made = adjust(warehouse, DAYS[:2])
     assert factors(warehouse).empty
     assert made.unconfirmed["stock_code"].tolist() == [STOCK]
@@ -71,7 +71,7 @@ def test_the_two_decimals_of_the_ratio_do_not_round_the_factor(warehouse: Wareho
     assert factors(warehouse)["factor"].tolist() == [3_330 / 9_990]
 
 
-def test_without_a_bar_before_it_a_mark_waits_for_one(warehouse: Warehouse, load_bars: Load) -> None:
+def test_without_a_bar_before_it_a_base_price_waits_for_one(warehouse: Warehouse, load_bars: Load) -> None:
     load_bars(split_bars()[3:])
     made = adjust(warehouse, DAYS[3:5])
     assert (len(made.factors), len(made.unconfirmed)) == (0, 1)
@@ -79,7 +79,7 @@ def test_without_a_bar_before_it_a_mark_waits_for_one(warehouse: Warehouse, load
     assert len(adjust(warehouse, DAYS[3:5]).factors) == 1
 
 
-def test_a_corrected_close_changes_the_factor_of_the_next_session_and_a_withdrawn_mark_ends_it(
+def test_a_corrected_close_changes_the_factor_of_the_next_session_and_a_withdrawn_base_price_ends_it(
     warehouse: Warehouse, load_bars: Load
 ) -> None:
     load_bars(split_bars())

@@ -1,1 +1,4 @@
-"""DART filings."""
+"""DART filings.
+
+Does not belong here: asking DART (`ingest.filings`, `sources.opendart`).
+"""

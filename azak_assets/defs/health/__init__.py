@@ -1,1 +1,4 @@
-"""How the upstreams answer, and what to do where one does not."""
+"""How the upstreams answer, and what to do where one does not.
+
+Does not belong here: counting calls and failures (`warehouse.calls`).
+"""

@@ -1,7 +1,7 @@
 """A look at the upstreams' health every 30 seconds: a verdict that has changed reaches its check without a run.
 
 Belongs here: when to look and when to report. A run would cost an interpreter each time; two small queries and, when
-something has changed, two events cost nothing.
+something has changed, two events cost nothing. Does not belong here: the verdict itself (`verdicts`).
 """
 
 import hashlib

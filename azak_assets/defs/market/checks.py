@@ -1,4 +1,8 @@
-"""What must hold of prices, beyond the shape of a row: completeness, the calendar against observed trading."""
+"""What must hold of prices, beyond the shape of a row: completeness, the calendar against observed trading.
+
+Does not belong here: checks that a collecting step reports itself (`defs.coverage`), and the rules of one row
+(`sources.kis`).
+"""
 
 from datetime import date
 

@@ -26,8 +26,8 @@ from azak_assets.warehouse.warehouse import Warehouse
 QUOTES, BOOKS, MINUTES = (dg.AssetKey(["raw", name]) for name in ("quote_snapshots", "order_books", "minute_bars"))
 FEEDS = {QUOTES: "quotes", BOOKS: "order_books", MINUTES: "minute_bars"}
 """What a world calls them."""
-EVERY_MARK, NO_MINUTE = "every_mark_was_asked", "no_minute_is_missing"
-OWN_CHECK = {QUOTES: EVERY_MARK, BOOKS: EVERY_MARK, MINUTES: NO_MINUTE}
+NO_SNAPSHOT, NO_MINUTE = "no_snapshot_is_missing", "no_minute_is_missing"
+OWN_CHECK = {QUOTES: NO_SNAPSHOT, BOOKS: NO_SNAPSHOT, MINUTES: NO_MINUTE}
 NOT_JUDGED = Finding(passed=True, why="not asked: it is about what a running session has")
 
 
@@ -38,7 +38,7 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
 
 def _snapshots_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
-        EVERY_MARK,
+        NO_SNAPSHOT,
         asset=key,
         description="Every five-minute snapshot of the session has rows: KIS gives nothing of one that has passed.",
     )
@@ -100,8 +100,8 @@ def collect_intraday(
     selected = [key for key in FEEDS if key in context.selected_asset_keys]
     reports: dict[dg.AssetKey, list[StepReport]] = {}
     for key in selected:
-        if reason := why_unavailable(context, upstreams, FEEDS[key], "kis", needed=True):
-            reports[key] = [StepReport(state=reason)]
+        if why := why_unavailable(context, upstreams, FEEDS[key], "kis", needed=True):
+            reports[key] = [StepReport.without_rows(why.reason, str(why))]
     wanted = {".".join(key.path): key for key in selected if key not in reports}
     if wanted:
         window = require_open_sessions(window_of(context), upstreams.now())
@@ -132,7 +132,7 @@ def _result(
     whole = StepReport()
     for part in parts:
         whole.add(part)
-    verdicts = [coverage_of(key.path, part) for part in parts if part.state or part.answered is not None]
+    verdicts = [coverage_of(key.path, part) for part in parts if part.reasons or part.answered is not None]
     coverage = next((verdict for verdict in verdicts if not verdict.passed), verdicts[-1])
     own = finding_check(key.path, OWN_CHECK[key], whole.finding or NOT_JUDGED)
     checks = [one for one in (coverage, own) if dg.AssetCheckKey(key, str(one.check_name)) in selected]

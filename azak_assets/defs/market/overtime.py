@@ -21,7 +21,7 @@ ASSET = ["raw", "overtime_bars"]
     owner="market-data",
     deps=["raw.stocks"],
     pool="kis",
-    tags=available("evening"),
+    tags=available("after_hours"),
     check_specs=[coverage_spec(ASSET)],
 )
 def overtime_bars(

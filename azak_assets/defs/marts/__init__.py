@@ -1,1 +1,4 @@
-"""The dbt project as assets."""
+"""The dbt project as assets.
+
+Does not belong here: SQL, which stands in `azak_dbt`.
+"""

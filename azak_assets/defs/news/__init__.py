@@ -1,1 +1,4 @@
-"""News, duplicates and company mentions."""
+"""News, duplicates and company mentions.
+
+Does not belong here: asking publishers (`ingest.news`), and the rules of duplicates and mentions (`text`).
+"""

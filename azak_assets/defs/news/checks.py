@@ -1,4 +1,7 @@
-"""What must hold of news: a source that stops showing articles is noticed."""
+"""What must hold of news: a source that stops showing articles is noticed.
+
+Does not belong here: counting articles (`warehouse`), and failures of a request (`defs.health`).
+"""
 
 from datetime import datetime
 

@@ -10,6 +10,7 @@ from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import window_of
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Upstreams
 from azak_assets.warehouse.warehouse import Warehouse
@@ -36,7 +37,7 @@ def reddit_posts(
     if skipped := skip_unless_available(context, upstreams, "reddit", "reddit"):
         return skipped
     if window_of(context).known_until <= upstreams.now():
-        return dg.MaterializeResult(metadata=metadata_of(StepReport(state=GONE)))
+        return dg.MaterializeResult(metadata=metadata_of(StepReport.without_rows(Reason.PAST_REACH, GONE)))
     with failures_of("Reddit"):
         report = collect_posts(warehouse, upstreams.reddit, source=f"{upstreams.source}reddit", log=context.log)
     return dg.MaterializeResult(metadata={**metadata_of(report), **usage(upstreams)})

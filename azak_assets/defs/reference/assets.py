@@ -9,6 +9,7 @@ import dagster as dg
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.runtime import Upstreams
 from azak_assets.sources.failures import NotForThisAccount
@@ -53,7 +54,7 @@ def broker_calendar(
             )
         except NotForThisAccount as failure:
             context.log.warning("broker calendar: %s", failure)
-            report = StepReport(state="not asked: a paper account has no holiday service")
+            report = StepReport.without_rows(Reason.PAPER_ACCOUNT, "not asked: a paper account has no holiday service")
     return dg.MaterializeResult(metadata={**metadata_of(report), **usage(upstreams)})
 
 

@@ -1,4 +1,7 @@
-"""What must hold of reference data."""
+"""What must hold of reference data.
+
+Does not belong here: loading it (`assets`, `company`).
+"""
 
 import dagster as dg
 

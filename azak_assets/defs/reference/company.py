@@ -18,6 +18,7 @@ from azak_assets.defs.coverage import coverage_of, coverage_spec, needs_live_acc
 from azak_assets.defs.failures import failures_of, skip_unless_available
 from azak_assets.defs.reporting import metadata_of, usage
 from azak_assets.defs.tables import table_asset
+from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import StepReport
 from azak_assets.partition_tags import WHY
 from azak_assets.runtime import Upstreams
@@ -111,5 +112,5 @@ def _asked_lately(context: dg.AssetExecutionContext, asset: list[str]) -> dg.Mat
     at = last_asked(context.instance, dg.AssetKey(asset))
     if at is None or datetime.now(krx.KST) - at >= FRESH_FOR:
         return None
-    report = StepReport(state=f"weekly, asked for on {at:%Y-%m-%d %H:%M} KST")
+    report = StepReport.without_rows(Reason.ASKED_RECENTLY, f"weekly, asked for on {at:%Y-%m-%d %H:%M} KST")
     return dg.MaterializeResult(metadata={**metadata_of(report), ASKED_AT: dg.MetadataValue.timestamp(at)})

@@ -1,4 +1,7 @@
-"""What must hold of the index."""
+"""What must hold of the index.
+
+Does not belong here: building the index (`ingest.vectors`).
+"""
 
 import dagster as dg
 

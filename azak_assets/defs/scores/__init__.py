@@ -1,1 +1,4 @@
-"""What the forecasts were worth."""
+"""What the forecasts were worth.
+
+Does not belong here: the rules of a score (`scoring`), and the KPIs, which are marts.
+"""

@@ -3,6 +3,8 @@
 The layouts are those of the broker's published structure files (`종목마스터정보(코스피).h` and its sisters): short code
 9, ISIN 12, name 40 bytes, then a block whose fields and widths differ by market. Numbers are zero-padded and
 right-aligned, flags one letter. A width counts bytes of cp949.
+
+Does not belong here: which issues are listed, which is the world's to say.
 """
 
 import io

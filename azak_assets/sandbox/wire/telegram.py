@@ -2,6 +2,8 @@
 
 The messages reach no person: /sandbox/telegram returns them. A bot whose token begins with
 `invalid` is unknown; of chats, 403 has blocked the bot and 404 does not exist.
+
+Does not belong here: a client's retries and pauses.
 """
 
 import re

@@ -128,7 +128,7 @@ def daily_bar(row: Row, stock_code: str, asked: Asked) -> DailyBar | None:
 
 
 def base_of(row: Row) -> tuple[int, float, str | None] | tuple[None, None, None]:
-    """The base price of a day that KIS marks (`prtt_rate` is not zero), its ratio to the last close, and the reason.
+    """The base price of a day with one (`prtt_rate` is not zero), its ratio to the last close, and the reason.
 
     The ratio has two decimals, too few for a split in three, so the price itself is taken from the day's change, which
     counts from it. Three times None on every other day.

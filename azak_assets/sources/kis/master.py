@@ -3,6 +3,8 @@
 Put here the layout and the meaning of its fields. A line holds nine bytes of short code, twelve of ISIN, the name in
 CP949, then a tail of fixed width. Source of the tails: the C structures `ST_KSP_CODE`, `ST_KSQ_CODE` and `ST_KNX_CODE`
 that the broker publishes (koreainvestment/open-trading-api, folder stocks_info).
+
+Does not belong here: fetching the files (`services.reference`), tiers and aliases (`universe`).
 """
 
 from collections.abc import Mapping

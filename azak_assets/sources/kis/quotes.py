@@ -1,8 +1,10 @@
 """KIS answers to quotes and order books: one function a service, no network.
 
 Put here the meaning of FHKST01010100 (quote) and FHKST01010200 (ten-level book). Neither says when it was made, so the
-client's clock at the answer stands in for it. Of the quote's 82 keys the documents mark none as certain: what a quote
+client's clock at the answer stands in for it. Of the quote's 82 keys the documents promise none: what a quote
 cannot be without (price and the day's totals) refuses it, everything else is None where it is missing.
+
+Does not belong here: asking, and which five minutes an answer belongs to (`ingest.intraday`).
 """
 
 from collections.abc import Mapping

@@ -2,6 +2,8 @@
 
 Each helper reads the columns from the database it runs on, so that a migration which adds a column can call it again
 and stays true to its own time, whatever `tables` says later.
+
+Does not belong here: which tables there are (`tables`).
 """
 
 import sqlalchemy as sa

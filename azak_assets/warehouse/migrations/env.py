@@ -1,4 +1,7 @@
-"""Alembic's environment: one connection, one transaction, one migrating process at a time."""
+"""Alembic's environment: one connection, one transaction, one migrating process at a time.
+
+Does not belong here: migrations themselves (`versions`), and when they run (`postgres.database`).
+"""
 
 from typing import Any
 

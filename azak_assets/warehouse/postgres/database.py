@@ -19,17 +19,16 @@ from azak_assets.warehouse import migrations
 from azak_assets.warehouse.postgres import server
 from azak_assets.warehouse.postgres.address import DatabaseError, parse_url
 from azak_assets.warehouse.postgres.address_file import ANALYST
+from azak_assets.warehouse.postgres.messages import Trouble, says
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from sqlalchemy import Engine as Engine  # noqa: PLC0414 - exported to rooms that import no SQLAlchemy
 
 MINIMUM_VERSION = 15
 DAGSTER_DRIVER = "psycopg2"
 """dagster-postgres speaks psycopg2 and nothing else."""
 READY_TIMEOUT_S = 15.0
-
-HOPELESS = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
-"""Answers that waiting does not change (in the language of an English server; others are waited for, then shown)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,13 @@ def create_engine(url: str) -> "sa.Engine":
         hide_parameters=True,
         connect_args={"connect_timeout": 10, "application_name": "azak"},
     )
+
+
+def lost_errors() -> tuple[type[Exception], ...]:
+    """What SQLAlchemy raises where a database no longer answers: a read through Dagster's storage passes it on."""
+    import sqlalchemy as sa  # noqa: PLC0415 - as above
+
+    return (sa.exc.SQLAlchemyError,)
 
 
 def ensure_databases(home: Path, database_url: str | None) -> Databases:
@@ -102,7 +108,7 @@ def wait_until_ready(url: str, timeout_s: float = READY_TIMEOUT_S) -> None:
             break
         except psycopg.OperationalError as error:
             reason = " ".join(str(error).split())
-            if time.monotonic() >= deadline or any(words in reason for words in HOPELESS):
+            if time.monotonic() >= deadline or says(Trouble.REFUSED, reason):
                 msg = (
                     f"PostgreSQL does not let us into {parsed} ({reason}): start it, or correct "
                     "AZAK_DATABASE_URL (without it Azak runs its own server)."

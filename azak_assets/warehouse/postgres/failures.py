@@ -4,11 +4,13 @@ Belongs here: the words for a full disk, a folder of somebody else and the last 
 deciding that something failed (`server`, `programs`).
 """
 
+import errno
 import os
 import pwd
 from pathlib import Path
 
 from azak_assets.warehouse.postgres.home import Home
+from azak_assets.warehouse.postgres.messages import Trouble, says
 
 
 class ServerError(Exception):
@@ -17,7 +19,7 @@ class ServerError(Exception):
 
 def explain(place: Home, output: str, *, doing: str) -> str:
     """The sentence for a program of PostgreSQL that failed; ``output`` is what it printed or logged."""
-    if "No space left on device" in output:
+    if says(Trouble.DISK_FULL, output):
         return explain_full_disk(place)
     severe = [line for line in output.splitlines() if any(word in line for word in ("FATAL", "PANIC", "error:"))]
     reason = _last_line("\n".join(severe)) or _last_line(output) or "no reason given"
@@ -29,7 +31,7 @@ def explain(place: Home, output: str, *, doing: str) -> str:
 
 def explain_os_error(place: Home, error: OSError) -> str:
     """The sentence for a folder or file that the system refused."""
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return explain_full_disk(place)
     if isinstance(error, PermissionError):
         return not_ours(Path(os.fsdecode(error.filename)) if error.filename else place.path)

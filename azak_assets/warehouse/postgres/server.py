@@ -47,6 +47,7 @@ from azak_assets.warehouse.postgres.address_file import (
 )
 from azak_assets.warehouse.postgres.failures import ServerError, explain, explain_os_error, not_ours
 from azak_assets.warehouse.postgres.home import Home, give_to_home_owner
+from azak_assets.warehouse.postgres.messages import Trouble, says
 from azak_assets.warehouse.postgres.programs import (
     MAJOR_VERSION,
     Account,
@@ -300,7 +301,7 @@ def _launch(place: Home, account: Account | None, address: Remembered) -> Rememb
         if code == 0:
             return replace(address, port=port)
         said = _read_from(place.log, log_start) + output
-        if "Address already in use" not in said:
+        if not says(Trouble.PORT_TAKEN, said):
             break
     raise ServerError(explain(place, said, doing="start"))
 

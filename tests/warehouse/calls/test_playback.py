@@ -50,18 +50,18 @@ class Replayed:
 
 
 def test_a_question_asked_again_and_again_is_answered_in_turn_each_at_its_time(tmp_path: Path) -> None:
-    run = kept(tmp_path, *((f"10:{5 * n:02}:01", 200, QUOTE, f"mark {n}".encode()) for n in range(4)))
+    run = kept(tmp_path, *((f"10:{5 * n:02}:01", 200, QUOTE, f"body {n}".encode()) for n in range(4)))
     replayed = Replayed(run)
     heard = []
     for _ in range(4):
         heard.append((replayed.ask(), replayed.now))
         replayed.clock.sleep(299)
-    assert heard == [("mark 0", "10:00:01"), ("mark 1", "10:05:01"), ("mark 2", "10:10:01"), ("mark 3", "10:15:01")]
+    assert heard == [("body 0", "10:00:01"), ("body 1", "10:05:01"), ("body 2", "10:10:01"), ("body 3", "10:15:01")]
     assert replayed.ask() is None
     assert replayed.answers.missing == {}, "the run has ended"
 
 
-def test_a_mark_without_an_answer_is_missing_and_the_next_one_stays_the_next_ones(tmp_path: Path) -> None:
+def test_a_snapshot_without_an_answer_is_missing_and_the_next_one_stays_the_next_ones(tmp_path: Path) -> None:
     run = kept(tmp_path, ("10:00:01", 200, QUOTE, b"first"), ("10:10:01", 200, QUOTE, b"third"))
     replayed = Replayed(run)
     assert replayed.ask() == "first"

@@ -1,4 +1,7 @@
-"""Investor flows, after-hours prices and breadth: services that answer about their newest sessions alone."""
+"""Investor flows, after-hours prices and breadth: services that answer about their newest sessions alone.
+
+Does not belong here: the meaning of their rows (`kis.flows`), and which sessions were wanted (`ingest.rolling`).
+"""
 
 from azak_assets import krx
 from azak_assets.sources.failures import Empty

@@ -1,4 +1,7 @@
-"""Daily bars of stocks and indexes, page by page backwards from the newest session asked."""
+"""Daily bars of stocks and indexes, page by page backwards from the newest session asked.
+
+Does not belong here: the meaning of a row (`kis.bars`).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date

@@ -1,4 +1,8 @@
-"""Minute bars, quotes and order books: minutes are walked page by page, back from now or from the close."""
+"""Minute bars, quotes and order books: minutes are walked page by page, back from now or from the close.
+
+Does not belong here: the meaning of a row (`kis.bars`, `kis.quotes`), and the proof that no minute is missing
+(`kis.minutes`).
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

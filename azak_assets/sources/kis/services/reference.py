@@ -1,4 +1,7 @@
-"""The broker's calendar, its master files, and what it knows of a company."""
+"""The broker's calendar, its master files, and what it knows of a company.
+
+Does not belong here: the meaning of a row (`kis.bars`, `kis.master`, `kis.company`).
+"""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
