@@ -13,6 +13,7 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.ingest import loop
+from azak_assets.ingest.days import span_of
 from azak_assets.ingest.failures import CollectError, RoundError
 from azak_assets.ingest.hours import half_hour, snapshots_until
 from azak_assets.ingest.intraday import Minutes, Snapshots
@@ -138,14 +139,14 @@ def _kept(
     never = [day for day, snapshots in short.items() if not snapshots and day != now.date()]
     report = StepReport()
     if never:
-        report.state = f"not collected while the session ran, and KIS gives none of the past: {days_text(never)}"
+        report.state = f"not collected while the session ran, and KIS gives none of the past: {span_of(never)}"
     elif not was_asked:
         report.state = "the session is over, what was collected is kept: nothing was asked"
     report.finding = Finding(
         passed=not short,
         why=""
         if not short
-        else f"{days_text(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} marks were asked. "
+        else f"{span_of(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} marks were asked. "
         "What is missing is lost: KIS gives no quote or book of the past. Let the sensor intraday_collector run while "
         "the market is open.",
         numbers={"marks due": sum(due.values()), "marks kept": sum(kept.values())},
@@ -207,14 +208,14 @@ def past_minutes(
         closes.append(frame.loc[frame["stock_code"].isin(codes[:PLOTTED_STOCKS]), ["ts", "stock_code", "close"]])
     if unanswered:
         raise CollectError(
-            f"minute bars: no stock has a minute of {days_text(unanswered)}, which KIS must still keep. The other "
+            f"minute bars: no stock has a minute of {span_of(unanswered)}, which KIS must still keep. The other "
             "sessions landed; materialize these again, and if that does not help look at their daily bars."
         )
     if past_reach:
-        report.add_state(f"KIS keeps about a year of minutes; none for {days_text(past_reach)}")
+        report.add_state(f"KIS keeps about a year of minutes; none for {span_of(past_reach)}")
         log.warning("%s", report.state)
     if any(map(len, closes)):
-        report.plots["closes"] = _plot(pd.concat(closes, ignore_index=True), days_text(days))
+        report.plots["closes"] = _plot(pd.concat(closes, ignore_index=True), span_of(days))
     return report
 
 
@@ -244,9 +245,3 @@ def _plot(closes: pd.DataFrame, label: str) -> Plot:
     lines = {str(code): of_stock.set_index("minute")["close"] for code, of_stock in closes.groupby("stock_code")}
     indexed = {code: 100 * line / line.iloc[0] for code, line in lines.items()}
     return Plot(f"close, first minute = 100, {label}", indexed)
-
-
-def days_text(days: Sequence[date]) -> str:
-    """Some days for people: each of a few, else the first, the last and their number."""
-    few = 3
-    return ", ".join(map(str, days)) if len(days) <= few else f"{days[0]} … {days[-1]} ({len(days)} sessions)"
