@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 10
 SAMPLE_COLUMNS = 8
+PLOTTED_STOCKS = 3
 COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 """What a step did to its table, under the names that every materialization and `azak run` use."""
 REPAIRED = "texts decoded wrongly and repaired"
@@ -30,6 +31,11 @@ class Plot:
 
     title: str
     lines: "Mapping[str, pd.Series]"
+
+    @classmethod
+    def from_100(cls, title: str, lines: "Mapping[str, pd.Series]") -> "Plot":
+        """Lines of different height side by side: each begins at 100."""
+        return cls(title, {name: 100 * line / line.iloc[0] for name, line in lines.items()})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from azak_assets.ingest.days import span_of
 from azak_assets.ingest.failures import CollectError, RoundError
 from azak_assets.ingest.hours import half_hour, snapshots_until
 from azak_assets.ingest.intraday import Minutes, Snapshots
-from azak_assets.ingest.report import Finding, Plot, StepReport
+from azak_assets.ingest.report import PLOTTED_STOCKS, Finding, Plot, StepReport
 from azak_assets.ingest.round import PROBES, Collected, ask, store
 from azak_assets.ingest.stocks import stocks_of_tiers
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 QUOTES, BOOKS, MINUTES = "raw.quote_snapshots", "raw.order_books", "raw.minute_bars"
 ALONE = "intraday collector"
 COLLECTED_TIERS = (1, 2)
-PLOTTED_STOCKS = 3
 SURELY_KEPT = timedelta(days=350)
 """KIS keeps "about one year" of minutes: a younger session without any is a failure, an older one is past its reach."""
 
@@ -243,5 +242,4 @@ def _plot(closes: pd.DataFrame, label: str) -> Plot:
     # A plot's axis knows no zones; its hours are Korean ones.
     closes["minute"] = closes["ts"].dt.tz_convert(krx.KST).dt.tz_localize(None)
     lines = {str(code): of_stock.set_index("minute")["close"] for code, of_stock in closes.groupby("stock_code")}
-    indexed = {code: 100 * line / line.iloc[0] for code, line in lines.items()}
-    return Plot(f"close, first minute = 100, {label}", indexed)
+    return Plot.from_100(f"close, first minute = 100, {label}", lines)
