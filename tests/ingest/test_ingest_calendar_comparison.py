@@ -24,30 +24,16 @@ from tests.harness import at
 CHUSEOK = [date(2026, 9, 24), date(2026, 9, 25)]
 """A Thursday and a Friday."""
 
-Load = Callable[..., None]
+Load = Callable[[dict[date, int]], None]
 
 
 def days(*of_september: int) -> set[date]:
     return {date(2026, 9, day) for day in of_september}
 
 
-@pytest.fixture
-def load_bars(warehouse: Warehouse) -> Load:
-    """`load_bars(23, …)`: the bar of one stock on each of these days of September 2026."""
-
-    def load(*of_september: int) -> None:
-        asked = sorted(days(*of_september))
-        frame = pd.DataFrame(
-            {
-                "stock_code": "A00001", "trade_date": day, "open": 100, "high": 110, "low": 90, "close": 105,
-                "volume": 10, "turnover_krw": 1050, "is_halted": False, "base_price": None, "base_ratio": None,
-                "base_reason": None, "known_at": at(f"{day} 15:40"),
-            }
-            for day in asked
-        )  # fmt: skip
-        warehouse.load("raw.daily_bars", frame, Scope(tuple(asked)), complete=True, source="a test")
-
-    return load
+def bars_on(*of_september: int) -> dict[date, int]:
+    """For `load_bars`: one stock's bar on each of the days."""
+    return dict.fromkeys(sorted(days(*of_september)), 1)
 
 
 @pytest.fixture
@@ -68,7 +54,7 @@ def test_an_empty_table_has_no_days(warehouse: Warehouse) -> None:
 
 
 def test_trading_over_chuseok_as_the_calendar_says(warehouse: Warehouse, load_bars: Load) -> None:
-    load_bars(22, 23, 28, 29)
+    load_bars(bars_on(22, 23, 28, 29))
     for observed in (observed_trading(warehouse), observed_trading(warehouse, days(22, 23, 28, 29))):
         assert observed.agrees
         assert observed.open == days(22, 23, 28, 29)
@@ -78,7 +64,7 @@ def test_two_days_without_bars_that_the_calendar_calls_sessions_are_a_disagreeme
     without_chuseok: None, warehouse: Warehouse, load_bars: Load
 ) -> None:
     """The hole of Chuseok: a range was loaded over it, and the market was closed."""
-    load_bars(22, 23, 28)
+    load_bars(bars_on(22, 23, 28))
     assert observed_trading(warehouse, days(22, 23, 24, 25, 28)).missing == CHUSEOK
 
 
@@ -86,30 +72,30 @@ def test_two_days_without_bars_that_the_calendar_calls_sessions_are_a_disagreeme
 def test_loaded_sessions_without_bars_between_sessions_with_bars_are_a_disagreement(
     warehouse: Warehouse, load_bars: Load, hole: set[date]
 ) -> None:
-    load_bars(21, 28)  # the market was open in between, says the calendar
+    load_bars(bars_on(21, 28))  # the market was open in between, says the calendar
     observed = observed_trading(warehouse, days(21, 28) | hole)
     assert (observed.missing, observed.surplus) == (sorted(hole), [])
 
 
 def test_a_gap_of_the_backfill_is_no_disagreement(warehouse: Warehouse, load_bars: Load) -> None:
-    load_bars(1, 22, 28)
+    load_bars(bars_on(1, 22, 28))
     assert observed_trading(warehouse, days(1, 22, 28)).agrees, "no run has asked for the 23rd yet"
 
 
 def test_without_a_record_of_what_was_loaded_one_session_between_two_with_bars_counts(
     warehouse: Warehouse, load_bars: Load
 ) -> None:
-    load_bars(1, 21, 23, 28)
+    load_bars(bars_on(1, 21, 23, 28))
     assert observed_trading(warehouse).missing == [date(2026, 9, 22)], "a wider hole proves nothing"
 
 
 def test_a_session_after_the_last_bar_is_no_hole(warehouse: Warehouse, load_bars: Load) -> None:
-    load_bars(22)
+    load_bars(bars_on(22))
     assert observed_trading(warehouse, days(22, 23)).agrees
 
 
 def test_bars_on_a_closed_day_are_a_disagreement(warehouse: Warehouse, load_bars: Load) -> None:
-    load_bars(23, 25, 28)
+    load_bars(bars_on(23, 25, 28))
     assert observed_trading(warehouse, days(23, 28)).surplus == [date(2026, 9, 25)]
 
 
@@ -117,7 +103,7 @@ def test_a_refused_bar_of_a_closed_day_is_a_disagreement_until_the_calendar_is_c
     warehouse: Warehouse, load_bars: Load
 ) -> None:
     """As the client refuses it: such a bar never reaches the table."""
-    load_bars(23, 28)
+    load_bars(bars_on(23, 28))
     asked = bars.Asked.between(date(2026, 9, 24), date(2026, 9, 28), at("2026-09-28 16:00"))
     row = {"stck_bsop_date": "20260925", "stck_clpr": "100"}
     _, rejects = parse_rows([row], lambda row: bars.daily_bar(row, "A00001", asked))
@@ -129,7 +115,7 @@ def test_a_refused_bar_of_a_closed_day_is_a_disagreement_until_the_calendar_is_c
 def test_a_refusal_that_a_corrected_calendar_has_overtaken_no_longer_counts(
     warehouse: Warehouse, load_bars: Load
 ) -> None:
-    load_bars(22, 23, 28)
+    load_bars(bars_on(22, 23, 28))
     old = Reject("{}", "stck_bsop_date", "2026-09-23", "the market was closed", RejectCode.CLOSED_DAY)
     warehouse.quarantine([old], source="KIS FHKST03010100")
     assert observed_trading(warehouse, days(22, 23, 28)).agrees
@@ -155,11 +141,11 @@ def test_doctor_says_the_same_of_both(engine: sa.Engine, warehouse: Warehouse, l
         return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
     assert "observed trading: no days yet" in said()
-    load_bars(21, 23, 28)
+    load_bars(bars_on(21, 23, 28))
     load_broker(warehouse, {23: True, 25: True})
     assert "observed trading disagrees: closed on days that the calendar has open: 2026-09-22." in said()
     assert "broker disagrees: open on days that the calendar has closed: 2026-09-25." in said()
-    load_bars(22)
+    load_bars(bars_on(22))
     load_broker(warehouse, {25: False})
     assert f"observed trading agrees: 4 sessions 2026-09-21 … {krx.next_session(CHUSEOK[-1]).day}" in said()
     assert "broker agrees: 1 sessions 2026-09-23 … 2026-09-23" in said()

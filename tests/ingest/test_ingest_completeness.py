@@ -1,5 +1,6 @@
 """What counts as incomplete: a session with far fewer bars, a silent source, an upstream that fails, full tiers."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
@@ -19,21 +20,10 @@ NOW = datetime(2026, 11, 20, 16, tzinfo=krx.KST)
 DAYS = [session.day for session in krx.sessions(date(2026, 11, 2), date(2026, 11, 13))]
 
 
-def load_bars(warehouse: Warehouse, stocks: dict[date, int]) -> None:
-    frame = pd.DataFrame(
-        {
-            "stock_code": f"A{number:05d}", "trade_date": day, "open": 100, "high": 110, "low": 90, "close": 105,
-            "volume": 10, "turnover_krw": 1050, "is_halted": False, "base_price": None, "base_ratio": None,
-            "base_reason": None, "known_at": krx.final_at(krx.session(day)),
-        }
-        for day, count in stocks.items()
-        for number in range(count)
-    )  # fmt: skip
-    warehouse.load("raw.daily_bars", frame, Scope(tuple(stocks)), complete=True, source="a test")
-
-
-def test_a_session_with_less_than_nine_tenths_of_the_usual_bars_is_short(warehouse: Warehouse) -> None:
-    load_bars(warehouse, {**dict.fromkeys(DAYS, 20), DAYS[2]: 17, DAYS[4]: 18})
+def test_a_session_with_less_than_nine_tenths_of_the_usual_bars_is_short(
+    warehouse: Warehouse, load_bars: Callable[[dict[date, int]], None]
+) -> None:
+    load_bars({**dict.fromkeys(DAYS, 20), DAYS[2]: 17, DAYS[4]: 18})
     counts = count_bars(warehouse)
     assert counts.median == 20
     assert counts.short.to_dict("records") == [{"day": DAYS[2], "rows": 17}]
