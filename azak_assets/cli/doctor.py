@@ -9,7 +9,7 @@ import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,11 +19,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from azak_assets import krx
+from azak_assets.ingest.calendar_comparison import CalendarDays, broker_calendar, observed_trading
+from azak_assets.ingest.days import each_of
 from azak_assets.settings import Mode, Settings, described
 from azak_assets.warehouse import asof, totals
 from azak_assets.warehouse.calls.rate_limit import BACKFILL_SHARE
 from azak_assets.warehouse.postgres import database, server, stamp
 from azak_assets.warehouse.postgres.address import DatabaseError
+from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from azak_assets.warehouse.postgres.database import Engine
@@ -159,39 +162,10 @@ def _database(console: Console, settings: Settings) -> "tuple[bool, Engine | Non
     return True, engine
 
 
-@dataclass(frozen=True)
-class CalendarDays:
-    """The days on which a source has the exchange open, and those on which it has it closed."""
-
-    open: frozenset[date]
-    closed: frozenset[date]
-
-
-def observed_trading(engine: "Engine") -> CalendarDays:
-    """Days with daily bars, and sessions without any between two that have some.
-
-    A wider hole is a backfill that is still to be made and proves nothing about the calendar.
-    """
-    days = frozenset(asof.count_by_day(engine, "raw.daily_bars")["day"])
-    if not days:
-        return CalendarDays(days, days)
-    holes = [
-        session.day
-        for session in krx.sessions(min(days), max(days))
-        if session.day not in days
-        and {krx.previous_session(session.day).day, krx.next_session(session.day).day} <= days
-    ]
-    return CalendarDays(days, frozenset(holes))
-
-
-def broker(engine: "Engine") -> CalendarDays:
-    """What the broker's holiday service answered for the days it was asked about."""
-    answers = asof.read(engine, "raw.broker_calendar", columns=["day", "is_open"])
-    is_open = answers["is_open"].astype(bool)
-    return CalendarDays(frozenset(answers.loc[is_open, "day"]), frozenset(answers.loc[~is_open, "day"]))
-
-
-COMPARED: "dict[str, Callable[[Engine], CalendarDays]]" = {"observed trading": observed_trading, "broker": broker}
+COMPARED: dict[str, Callable[[Warehouse], CalendarDays]] = {
+    "observed trading": observed_trading,
+    "broker": broker_calendar,
+}
 """What a database holds that the committed calendar is compared with."""
 
 
@@ -206,12 +180,12 @@ def _calendar(console: Console, engine: "Engine | None") -> None:
         if engine is None:
             console.print(f"  {name}: not asked, it needs the database")
             continue
-        observed = ask(engine)
+        observed = ask(Warehouse(engine, run_id="azak doctor"))
         disagreements = {
-            "open on days that the calendar has closed": sorted(filter(_is_closed, observed.open)),
-            "closed on days that the calendar has open": sorted(filter(krx.is_session, observed.closed)),
+            "open on days that the calendar has closed": observed.surplus,
+            "closed on days that the calendar has open": observed.missing,
         }
-        found = [f"{what}: {', '.join(map(str, days))}" for what, days in disagreements.items() if days]
+        found = [f"{what}: {each_of(days)}" for what, days in disagreements.items() if days]
         if found:
             console.print(
                 f"  {name} [red]disagrees[/]: {'; '.join(found)}. Load the session again, or correct "
@@ -259,10 +233,6 @@ def _quota(console: Console, settings: Settings, engine: "Engine | None") -> Non
             f"books {snapshot:.1f}; what does not fit into five is left out, the lower tier first[/]"
         )
     console.print(capacity, soft_wrap=True)
-
-
-def _is_closed(day: date) -> bool:
-    return not krx.is_session(day)
 
 
 def _machine(console: Console, settings: Settings) -> bool:

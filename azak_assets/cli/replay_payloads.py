@@ -24,7 +24,8 @@ from rich.table import Table
 
 from azak_assets import krx
 from azak_assets.cli.environment import CannotStart, environment, ready_databases, ready_manifest
-from azak_assets.cli.run import COUNTS, RunOutcome
+from azak_assets.cli.run import RunOutcome
+from azak_assets.ingest.report import COUNTS
 from azak_assets.partition_tags import PARTITION, RANGE_END, RANGE_START
 from azak_assets.renamed import JOBS
 from azak_assets.runtime import Stores, Upstreams, World

@@ -29,6 +29,7 @@ from azak_assets import krx
 from azak_assets.cli.environment import PRICE_HISTORY, CannotStart, history_of, prepared
 from azak_assets.cli.failures import disk_full_message
 from azak_assets.cli.processes import UP_LOCK, Stopped, end_descendants, ignore_signals, is_held, stop_on_signals
+from azak_assets.ingest.report import COUNTS
 from azak_assets.partition_tags import RANGE_END, RANGE_START, WHY
 from azak_assets.universe import FIRST_TRADING_DAY
 from azak_assets.warehouse import totals
@@ -37,8 +38,6 @@ from azak_assets.warehouse.postgres.messages import Trouble, says
 
 if TYPE_CHECKING:
     import dagster as dg
-
-COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 
 
 @dataclass(frozen=True)

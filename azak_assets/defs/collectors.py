@@ -17,8 +17,8 @@ LOOP_TAG = {"azak/collector": "half hour"}
 JOB_TAGS = {**LOOP_TAG, "dagster/max_retries": "0"}
 """The sensor starts the next one: Dagster's own retry of a killed run would come on top of that."""
 LOOKS_EVERY_S = 30
-MINUTE = timedelta(minutes=1)
-OVERDUE = 5 * MINUTE
+OVERDUE = timedelta(minutes=5)
+SHORTEST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(minutes=30)
 LOOKED_BACK = 10
 
@@ -55,7 +55,7 @@ def next_run(
         if status is dg.DagsterRunStatus.FAILURE and record.end_time:
             failed.append(record.end_time)
     if failed:
-        again = datetime.fromtimestamp(max(failed), krx.KST) + pause_after(len(failed), MINUTE, LONGEST_PAUSE)
+        again = datetime.fromtimestamp(max(failed), krx.KST) + pause_after(len(failed), SHORTEST_PAUSE, LONGEST_PAUSE)
         if now < again:
             return dg.SkipReason(f"{len(failed)} collectors failed in a row; the next starts at {again:%H:%M:%S}.")
     return dg.RunRequest(partition_key=session.day.isoformat())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from azak_assets.defs.markdown import TABLE_ROWS, bullets, table
+from azak_assets.ingest.report import COUNTS
 from azak_assets.sources.records import Reject
 
 if TYPE_CHECKING:
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
 
     from azak_assets.ingest.report import StepReport
     from azak_assets.runtime import Upstreams
-    from azak_assets.warehouse.marts import MartReport
-    from azak_assets.warehouse.scope import LoadResult
 
-COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
 NO_SPAN = {"earliest": "none", "latest": "none"}
+FURTHER_TABLE_ROWS = 60
 FAILURES_SHOWN = 10
 NOT_IN_ALT_TEXT = re.compile(r"[\[\]\\`<>!&\n]")
 """Characters with which the title of a plot could end its image or begin another."""
@@ -36,13 +35,14 @@ def metadata_of(report: "StepReport") -> dict[str, Any]:
 
     metadata: dict[str, Any] = {
         "rows": report.rows,
-        **counts(report, rejected=len(report.rejects)),
+        **{name: getattr(report, name) for name in COUNTS},
         **(NO_SPAN if report.earliest is None else {"earliest": str(report.earliest), "latest": str(report.latest)}),
         "sample": table(pd.concat(report.samples, ignore_index=True) if report.samples else pd.DataFrame()),
         **{
             name: dg.MetadataValue.json(note) if isinstance(note, dict) else note for name, note in report.notes.items()
         },
         **{name: bullets(lines) for name, lines in report.lists.items()},
+        **{name: table(frame, FURTHER_TABLE_ROWS) for name, frame in report.tables.items()},
         **{name: line_plot(plot.lines, title=plot.title) for name, plot in report.plots.items()},
     }
     if report.answered is not None:
@@ -66,23 +66,6 @@ def usage(upstreams: "Upstreams") -> dict[str, Any]:
         for name, (calls, today, allowed) in sorted(upstreams.usage().items())
     ]
     return {"calls": bullets(lines)} if lines else {}
-
-
-def span(instants: "pd.Series") -> dict[str, str]:
-    """The earliest and the latest of some instants or days."""
-    known = instants.dropna()
-    return NO_SPAN if known.empty else {"earliest": str(known.min()), "latest": str(known.max())}
-
-
-def counts(result: "LoadResult | MartReport | StepReport", *, rejected: int = 0) -> dict[str, int]:
-    """What a load did to its table, under the names that every materialization uses."""
-    return {
-        "inserted": result.inserted,
-        "changed": result.changed,
-        "unchanged": result.unchanged,
-        "retired": result.retired,
-        "rejected": rejected,
-    }
 
 
 def rejects_table(rejects: list[Reject]) -> dg.MarkdownMetadataValue:

@@ -14,7 +14,7 @@ import pandas as pd
 from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.reasons import Reason
-from azak_assets.ingest.report import DayState, Plot, StepReport
+from azak_assets.ingest.report import PLOTTED_STOCKS, DayState, Plot, StepReport
 from azak_assets.ingest.round import Collected, ask, gather, store
 from azak_assets.ingest.stocks import was_listed
 from azak_assets.sources.failures import Empty
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from azak_assets.sources.kis.client import KisClient
 
 INDEX_NAMES = {"0001": "KOSPI", "1001": "KOSDAQ", "2001": "KOSPI200"}
-PLOTTED_STOCKS = 3
 
 
 def daily_bars(
@@ -60,9 +59,7 @@ def daily_bars(
     report.excused = _without_bars(stocks, sessions, gathered)
     closes = frame.pivot_table(index="trade_date", columns="stock_code", values="close")
     largest = [code for code in stocks["stock_code"] if code in closes.columns][:PLOTTED_STOCKS]
-    report.plots["closes"] = Plot(
-        f"close, first day = 100, {label}", {code: _indexed(closes[code]) for code in largest}
-    )
+    report.plots["closes"] = Plot.from_100(f"close, first day = 100, {label}", {code: closes[code] for code in largest})
     report.notes["halted"] = int(frame["is_halted"].sum())
     return report
 
@@ -71,10 +68,6 @@ def _without_bars(stocks: pd.DataFrame, sessions: Sequence[krx.Session], gathere
     """The stocks that rightly answered with nothing: listed after the sessions, or gone before them."""
     empty = {code for code, failure in gathered.failures.items() if isinstance(failure, Empty)}
     return empty & set(stocks.loc[~was_listed(stocks, sessions), "stock_code"])
-
-
-def _indexed(closes: "pd.Series[float]") -> "pd.Series[float]":
-    return 100 * closes / closes.iloc[0]
 
 
 def indices(warehouse: Warehouse) -> list[str]:
@@ -104,8 +97,8 @@ def index_bars(
     days = [session.day for session in sessions]
     report, frame = store(warehouse, "raw.index_bars", days, gathered, IndexBar, source=source)
     closes = frame.pivot_table(index="trade_date", columns="index_code", values="close")
-    lines = {INDEX_NAMES[code]: _indexed(closes[code]) for code in closes.columns if code in INDEX_NAMES}
-    report.plots["closes"] = Plot(f"index, first day = 100, {label}", lines)
+    lines = {INDEX_NAMES[code]: closes[code] for code in closes.columns if code in INDEX_NAMES}
+    report.plots["closes"] = Plot.from_100(f"index, first day = 100, {label}", lines)
     return report
 
 

@@ -1,7 +1,7 @@
 """The market's calendar as tables: the committed sessions, and what the broker expects of the coming days.
 
-Belongs here: making and landing these rows. Does not belong here: the calendar itself (`krx`), comparing the two (a
-check in `defs`).
+Belongs here: making and landing these rows. Does not belong here: the calendar itself (`krx`), comparing the two
+(`calendar_comparison`).
 """
 
 from datetime import date, timedelta

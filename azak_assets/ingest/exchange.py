@@ -1,7 +1,8 @@
 """Daily bars as the exchange publishes them on the next day: what the broker's bars are reconciled with.
 
-Belongs here: asking the exchange's markets about sessions, and what a missing market means. Does not belong here: the
-comparison (`warehouse.reconciliation`), and the broker's own bars (`bars`).
+Belongs here: asking the exchange's markets about sessions, what a missing market means, and how far the two sources may
+lie apart. Does not belong here: the comparison in the database (`warehouse.reconciliation`), and the broker's own bars
+(`bars`).
 """
 
 import logging
@@ -10,6 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, cast, get_args
 
 from azak_assets import krx
+from azak_assets.ingest.days import each_of
 from azak_assets.ingest.failures import RoundError
 from azak_assets.ingest.frames import frame_of
 from azak_assets.ingest.reasons import Reason
@@ -22,6 +24,14 @@ from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from azak_assets.sources.krx_openapi import KrxOpenApiClient
+    from azak_assets.warehouse.reconciliation import Comparison
+
+VOLUME_SHARE = 0.20
+"""So far volume and turnover may lie apart. Ours are of ten minutes after the close or of the next morning, the
+exchange's of the whole day: closing-price trades until 16:00, the after-market until 20:00 and block trades are a few
+percent on most days. Another venue's trades (Nextrade adds 30 % and more) or a wrong unit lie far beyond."""
+TURNOVER_LEAST_KRW = 100_000_000
+"""A share that hardly trades moves by a fifth with a single late order; a difference below this misleads no reader."""
 
 
 def exchange_bars(
@@ -64,6 +74,14 @@ def exchange_bars(
     return report
 
 
+def compare_with_broker(warehouse: Warehouse, *, rows: int) -> "Comparison":
+    """The exchange's bars against the broker's, all that both have; ``rows`` of the newest differences come along.
+
+    A bar that is missing in ours counts where it was asked for: a stock of `raw.stocks` in a session that is loaded.
+    """
+    return warehouse.compare_with_exchange(share=VOLUME_SHARE, least_krw=TURNOVER_LEAST_KRW, rows=rows)
+
+
 def _explain(
     report: StepReport, not_yet: Sequence[date], not_approved: dict[str, SourceFailure], *, log: logging.Logger
 ) -> None:
@@ -71,7 +89,7 @@ def _explain(
     if not_yet:
         from_then = krx.surely_published_from(not_yet[-1])
         published = f"at the latest {from_then:%Y-%m-%d %H:%M} KST"
-        report.add_state(Reason.NOT_OUT_YET, f"not published yet: {', '.join(map(str, not_yet))}, {published}")
+        report.add_state(Reason.NOT_OUT_YET, f"not published yet: {each_of(not_yet)}, {published}")
     if not_approved:
         report.add_state(Reason.NOT_APPROVED, f"this key was not approved for {', '.join(not_approved)}")
         report.lists["not approved"] = [f"{market}: {failure}" for market, failure in not_approved.items()]

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from azak_assets.ingest import loop
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.report import SAMPLE_ROWS, StepReport
 from azak_assets.sources.records import Filing, Reject
 from azak_assets.warehouse.scope import LoadResult, Scope
 from azak_assets.warehouse.warehouse import Warehouse
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from azak_assets.sources.opendart import OpenDartClient
 
 TABLE = "raw.disclosures"
-EVERY = timedelta(minutes=5)
+ROUND_EVERY = timedelta(minutes=5)
 LAST_ROUND = timedelta(minutes=1)
 """A collector also makes the round at the end of its half hour: the next one needs some seconds to start."""
 SHOWN = ["rcept_dt", "corp_name", "stock_code", "report_nm", "correction_kind", "rcept_no"]
@@ -61,7 +61,7 @@ class FilingsFeed:
 
     def round(self, now: datetime) -> None:
         """Ask for the window's filings and land them. Raises `SourceFailure`."""
-        self._next = floor_of(now, EVERY) + EVERY
+        self._next = floor_of(now, ROUND_EVERY) + ROUND_EVERY
         batch = self._dart.filings(self._window.days_from(now), self._window.last)
         frame = self._frame(batch.records)
         result = self._warehouse.load(TABLE, frame, Scope(days=None), complete=False, source=self._source)
@@ -82,7 +82,7 @@ class FilingsFeed:
         known = newest["rcept_dt"].dropna()
         report.rows = len(newest)
         report.earliest, report.latest = (None, None) if known.empty else (known.min(), known.max())
-        report.samples = [newest[SHOWN].head(10)]
+        report.samples = [newest[SHOWN].head(SAMPLE_ROWS)]
         report.add_rejects(self._rejects)
         report.notes |= {
             "rounds": len(self._loads),

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from azak_assets import krx
 from azak_assets.ingest.loop import HALF_HOUR
+from azak_assets.sources.records import MINUTE
 
-EVERY = timedelta(minutes=5)
-MINUTE = timedelta(minutes=1)
+SNAPSHOT_EVERY = timedelta(minutes=5)
 BOOKED_WITHIN = timedelta(seconds=5)
 """So long after its end a minute is asked for: its last trades are booked by then, and no second version follows."""
 LAST_STRETCH = timedelta(minutes=5)
@@ -19,12 +19,12 @@ LAST_STRETCH = timedelta(minutes=5)
 
 def snapshot_time(session: krx.Session, now: datetime) -> datetime:
     """The newest snapshot of an open session: its open, every five minutes, and its close."""
-    return session.open_at + (min(now, session.close_at) - session.open_at) // EVERY * EVERY
+    return session.open_at + (min(now, session.close_at) - session.open_at) // SNAPSHOT_EVERY * SNAPSHOT_EVERY
 
 
 def snapshots_until(session: krx.Session, now: datetime) -> int:
     """How many snapshots a session has had."""
-    return (min(now, session.close_at) - session.open_at) // EVERY + 1 if now >= session.open_at else 0
+    return (min(now, session.close_at) - session.open_at) // SNAPSHOT_EVERY + 1 if now >= session.open_at else 0
 
 
 def ends_at(session: krx.Session) -> datetime:

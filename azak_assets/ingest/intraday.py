@@ -18,12 +18,12 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.ingest.frames import frame_of
-from azak_assets.ingest.hours import BOOKED_WITHIN, EVERY, MINUTE, snapshot_time
+from azak_assets.ingest.hours import BOOKED_WITHIN, SNAPSHOT_EVERY, snapshot_time
 from azak_assets.ingest.report import Finding, StepReport
 from azak_assets.sources.collect import collect
 from azak_assets.sources.failures import Empty, SourceFailure
 from azak_assets.sources.kis.minutes import SessionMinutes
-from azak_assets.sources.records import Batch, MinuteBar, Reject
+from azak_assets.sources.records import MINUTE, Batch, MinuteBar, Reject
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -96,7 +96,7 @@ class Snapshots:
         at = snapshot_time(self._session, now)
         if self._asked is None or at > self._asked:
             return at
-        return at + EVERY if at + EVERY <= self._session.close_at else None
+        return at + SNAPSHOT_EVERY if at + SNAPSHOT_EVERY <= self._session.close_at else None
 
     def round(self, now: datetime) -> None:
         """Ask for the newest snapshot of every stock that has no row of it yet."""
@@ -114,7 +114,7 @@ class Snapshots:
                 if len(pending) >= LOADED_AT_ONCE:
                     self._load(at, pending)
                     pending = {}
-                if at < self._session.close_at and self._now() >= at + EVERY:
+                if at < self._session.close_at and self._now() >= at + SNAPSHOT_EVERY:
                     self._left_out += len(wanted) - asked
                     break
         finally:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 10
 SAMPLE_COLUMNS = 8
-COUNTS = ("rows", "inserted", "changed", "unchanged", "retired")
+PLOTTED_STOCKS = 3
+COUNTS = ("inserted", "changed", "unchanged", "retired", "rejected")
+"""What a step did to its table, under the names that every materialization and `azak run` use."""
 REPAIRED = "texts decoded wrongly and repaired"
 """The note that counts them, for every source of texts."""
 
@@ -30,6 +32,11 @@ class Plot:
 
     title: str
     lines: "Mapping[str, pd.Series]"
+
+    @classmethod
+    def from_100(cls, title: str, lines: "Mapping[str, pd.Series]") -> "Plot":
+        """Lines of different height side by side: each begins at 100."""
+        return cls(title, {name: 100 * line / line.iloc[0] for name, line in lines.items()})
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,10 @@ class StepReport:
     where nothing is missing. Code and tests go by the codes: `add_state` and `without_rows` set both.
     ``advice`` is set where the operator can change that. ``answered`` counts the keys (stocks, indices) that answered;
     None: no request was made. ``failures`` are by key; the ``excused`` ones are as they should be. ``notes`` are
-    further numbers and short texts by their name in the UI, ``lists`` further lists of lines, ``plots`` further plots.
-    ``days`` has what is true of single sessions, where they differ from the step. ``finding`` is the step's own verdict
-    beside coverage, where the table has a check for it.
+    further numbers and short texts by their name in the UI, as are the further ``lists`` of lines, ``tables`` and
+    ``plots``. ``refused`` counts what was put aside without an entry in ``rejects``: a forecast that no model gave.
+    ``days`` has the state and the rows of single sessions, where they differ from the step's. ``finding`` is the step's
+    own verdict beside coverage, where the table has a check for it.
     """
 
     state: str = ""
@@ -77,11 +85,13 @@ class StepReport:
     earliest: Any = None
     latest: Any = None
     answered: int | None = None
+    refused: int = 0
     rejects: list[Reject] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     excused: set[str] = field(default_factory=set)
     notes: dict[str, int | float | str | dict[str, int]] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
+    tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
     plots: dict[str, Plot] = field(default_factory=dict)
     days: dict[date, DayState] = field(default_factory=dict)
     samples: "list[pd.DataFrame]" = field(default_factory=list)
@@ -91,6 +101,17 @@ class StepReport:
     def without_rows(cls, reason: Reason, state: str, *, advice: str = "") -> "StepReport":
         """The report of a step that loads nothing, for one reason."""
         return cls(state=state, reasons=[reason], advice=advice)
+
+    def add_appended(
+        self, inserted: int, frame: "pd.DataFrame", *, instant: str, columns: Sequence[str] | None = None
+    ) -> None:
+        """Count an append-only table: ``frame`` has all its rows of the step's window, ``inserted`` of them are new.
+
+        The other arguments are those of `add_load`.
+        """
+        self.inserted += inserted
+        self.unchanged += len(frame) - inserted
+        self._add_rows(frame, instant=instant, columns=columns)
 
     def add_load(
         self, result: "LoadResult", frame: "pd.DataFrame", *, instant: str, columns: Sequence[str] | None = None
@@ -103,11 +124,14 @@ class StepReport:
             instant: the column whose earliest and latest values are the time span.
             columns: the columns of the sample; default: the frame's first eight.
         """
-        self.rows += len(frame)
         self.inserted += result.inserted
         self.changed += result.changed
         self.unchanged += result.unchanged
         self.retired += result.retired
+        self._add_rows(frame, instant=instant, columns=columns)
+
+    def _add_rows(self, frame: "pd.DataFrame", *, instant: str, columns: Sequence[str] | None) -> None:
+        self.rows += len(frame)
         known = frame[instant].dropna()
         if not known.empty:
             self._widen(known.min(), known.max())
@@ -142,7 +166,7 @@ class StepReport:
 
     def add(self, other: "StepReport") -> None:
         """Add what another part of the same step did to the same table."""
-        for name in COUNTS:
+        for name in ("rows", "inserted", "changed", "unchanged", "retired", "refused"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.earliest is not None:
             self._widen(other.earliest, other.latest)
@@ -157,11 +181,17 @@ class StepReport:
         self.excused |= other.excused
         self.notes |= other.notes
         self.lists |= other.lists
+        self.tables |= other.tables
         self.plots |= other.plots
         self.days |= other.days
         self.finding = other.finding or self.finding
         if self._needs_samples:
             self.samples += other.samples
+
+    @property
+    def rejected(self) -> int:
+        """How many records were put aside."""
+        return self.refused + len(self.rejects)
 
     @property
     def _needs_samples(self) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from azak_assets import krx
+from azak_assets.ingest.days import each_of
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.reasons import Reason
 from azak_assets.ingest.report import DayState, Plot, StepReport
@@ -75,11 +76,7 @@ def investor_flows(
         log=log,
     )
     landed = land(warehouse, "raw.investor_flows", days, gathered, InvestorFlow, source=source)
-    if landed.without:
-        raise CollectError(
-            f"investor flows: no stock has any for {', '.join(map(str, landed.without))}, which KIS gives the sessions "
-            "around it for. Today's are empty until the broker fills them: materialize again later. What landed stays."
-        )
+    _require_rows(landed, "investor flows", "Today's are empty until the broker fills them: materialize again later.")
     if landed.past:
         reached = f"answered back to {landed.reach}" if landed.reach else "had none for the few stocks it was asked for"
         state = f"KIS gives about 30 sessions of flows and {reached}: nothing for a session before it"
@@ -119,11 +116,7 @@ def overtime_bars(
         log=log,
     )
     landed = land(warehouse, "raw.overtime_bars", days, gathered, OvertimeBar, source=source)
-    if landed.without:
-        raise CollectError(
-            f"after-hours prices: no stock has any for {', '.join(map(str, landed.without))}, which KIS gives the "
-            "sessions around it for. Materialize again later; what landed stays."
-        )
+    _require_rows(landed, "after-hours prices", "Materialize again later.")
     if len(days) < len(due):
         answered = "its rows are in quarantine" if gathered.rejects else "and KIS answered empty, which is right"
         landed.report.add_state(Reason.DISCONTINUED, f"{ENDED}, {answered}")
@@ -245,6 +238,14 @@ def land(
     report.add_failures(gathered.failures)
     report.notes["answers reach back to"] = str(reach)
     return Landed(report, frame, reach, inside, past, rows)
+
+
+def _require_rows(landed: Landed, what: str, advice: str) -> None:
+    if landed.without:
+        raise CollectError(
+            f"{what}: no stock has any for {each_of(landed.without)}, which KIS gives the sessions around it for. "
+            f"{advice} What landed stays."
+        )
 
 
 def by_session(landed: Landed, later: dict[date, str]) -> StepReport:

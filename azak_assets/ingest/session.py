@@ -13,11 +13,12 @@ import pandas as pd
 
 from azak_assets import krx
 from azak_assets.ingest import loop
+from azak_assets.ingest.days import span_of
 from azak_assets.ingest.failures import CollectError, RoundError
 from azak_assets.ingest.hours import half_hour, snapshots_until
 from azak_assets.ingest.intraday import Minutes, Snapshots
 from azak_assets.ingest.reasons import Reason
-from azak_assets.ingest.report import Finding, Plot, StepReport
+from azak_assets.ingest.report import PLOTTED_STOCKS, Finding, Plot, StepReport
 from azak_assets.ingest.round import PROBES, Collected, ask, store
 from azak_assets.ingest.stocks import stocks_of_tiers
 from azak_assets.sources.failures import Empty, NotForThisAccount, SourceFailure
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 QUOTES, BOOKS, MINUTES = "raw.quote_snapshots", "raw.order_books", "raw.minute_bars"
 ALONE = "intraday collector"
 COLLECTED_TIERS = (1, 2)
-PLOTTED_STOCKS = 3
 SURELY_KEPT = timedelta(days=350)
 """KIS keeps "about one year" of minutes: a younger session without any is a failure, an older one is past its reach."""
 
@@ -139,7 +139,7 @@ def _kept(
     never = [day for day, snapshots in short.items() if not snapshots and day != now.date()]
     report = StepReport()
     if never:
-        lost = f"not collected while the session ran, and KIS gives none of the past: {days_text(never)}"
+        lost = f"not collected while the session ran, and KIS gives none of the past: {span_of(never)}"
         report.add_state(Reason.NOT_COLLECTED, lost)
     elif not was_asked:
         report.add_state(Reason.SESSION_OVER, "the session is over, what was collected is kept: nothing was asked")
@@ -147,7 +147,7 @@ def _kept(
         passed=not short,
         why=""
         if not short
-        else f"{days_text(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} snapshots are kept. "
+        else f"{span_of(list(short))}: {sum(short.values())} of {sum(due[day] for day in short)} snapshots are kept. "
         "What is missing is lost: KIS gives no quote or book of the past. Let the sensor intraday_collector run while "
         "the market is open.",
         numbers={"snapshots due": sum(due.values()), "snapshots kept": sum(kept.values())},
@@ -209,14 +209,14 @@ def past_minutes(
         closes.append(frame.loc[frame["stock_code"].isin(codes[:PLOTTED_STOCKS]), ["ts", "stock_code", "close"]])
     if unanswered:
         raise CollectError(
-            f"minute bars: no stock has a minute of {days_text(unanswered)}, which KIS must still keep. The other "
+            f"minute bars: no stock has a minute of {span_of(unanswered)}, which KIS must still keep. The other "
             "sessions landed; materialize these again, and if that does not help look at their daily bars."
         )
     if past_reach:
-        report.add_state(Reason.PAST_REACH, f"KIS keeps about a year of minutes; none for {days_text(past_reach)}")
+        report.add_state(Reason.PAST_REACH, f"KIS keeps about a year of minutes; none for {span_of(past_reach)}")
         log.warning("%s", report.state)
     if any(map(len, closes)):
-        report.plots["closes"] = _plot(pd.concat(closes, ignore_index=True), days_text(days))
+        report.plots["closes"] = _plot(pd.concat(closes, ignore_index=True), span_of(days))
     return report
 
 
@@ -244,11 +244,4 @@ def _plot(closes: pd.DataFrame, label: str) -> Plot:
     # A plot's axis knows no zones; its hours are Korean ones.
     closes["minute"] = closes["ts"].dt.tz_convert(krx.KST).dt.tz_localize(None)
     lines = {str(code): of_stock.set_index("minute")["close"] for code, of_stock in closes.groupby("stock_code")}
-    indexed = {code: 100 * line / line.iloc[0] for code, line in lines.items()}
-    return Plot(f"close, first minute = 100, {label}", indexed)
-
-
-def days_text(days: Sequence[date]) -> str:
-    """Some days for people: each of a few, else the first, the last and their number."""
-    few = 3
-    return ", ".join(map(str, days)) if len(days) <= few else f"{days[0]} … {days[-1]} ({len(days)} sessions)"
+    return Plot.from_100(f"close, first minute = 100, {label}", lines)

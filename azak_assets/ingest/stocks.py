@@ -1,11 +1,12 @@
 """The listed stocks: from the master files to `raw.stocks`, with tiers, aliases and the issues that have gone.
 
-Belongs here: joining the master files with the universe, when a missing issue counts as delisted, and which stocks of
-the table a step asks for: those listed in its sessions, or those of some tiers. Does not belong here: the master files'
-format (`sources.kis.master`), tiers and aliases themselves (`universe`).
+Belongs here: joining the master files with the universe, when a missing issue counts as delisted, whether the tiers fit
+their quota, and which stocks of the table a step asks for: those listed in its sessions, or those of some tiers. Does
+not belong here: the master files' format (`sources.kis.master`), tiers and aliases themselves (`universe`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from azak_assets import krx
 from azak_assets.ingest.failures import CollectError
 from azak_assets.ingest.report import StepReport
 from azak_assets.sources.records import ListedStock
-from azak_assets.universe import Issue, tiers, universe_seed
+from azak_assets.universe import TIER_1_MOST, TIERS_1_AND_2_MOST, Issue, tiers, universe_seed
 from azak_assets.warehouse.scope import Scope
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -92,6 +93,32 @@ def stocks_of_tiers(warehouse: Warehouse, wanted: Sequence[int]) -> list[str]:
             f"raw.stocks has no stock of tiers {named}, so there is nothing to ask for: materialize raw/stocks first."
         )
     return codes
+
+
+@dataclass(frozen=True)
+class TierCounts:
+    """The active stocks, those of the upper tiers, and those without a name."""
+
+    active: int
+    tier_1: int
+    tiers_1_and_2: int
+    nameless: int
+
+    @property
+    def fit(self) -> bool:
+        """Whether the upper tiers leave room: more stocks would overdraw the search and minute-bar budgets."""
+        return self.tier_1 <= TIER_1_MOST and self.tiers_1_and_2 <= TIERS_1_AND_2_MOST
+
+
+def count_tiers(warehouse: Warehouse) -> TierCounts:
+    """Count the active stocks of `raw.stocks`."""
+    active = warehouse.read("raw.stocks", columns=["tier", "name"], where={"is_active": True})
+    return TierCounts(
+        active=len(active),
+        tier_1=int((active["tier"] == 1).sum()),
+        tiers_1_and_2=int((active["tier"] <= 2).sum()),
+        nameless=int((active["name"].str.strip() == "").sum()),
+    )
 
 
 def listed_frame(records: Sequence[ListedStock]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ what the UI shows (`defs.retrieval`).
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -92,6 +93,37 @@ def open_index(warehouse: Warehouse, embedder: str, folder: Path) -> VectorIndex
     if manifest.empty:
         return None
     return VectorIndex.load(folder / manifest.iloc[0]["file_name"], manifest.iloc[0]["checksum"])
+
+
+@dataclass(frozen=True)
+class IndexComparison:
+    """The ids of the vectors that are embedded, and of those in the index."""
+
+    embedded: frozenset[int]
+    indexed: frozenset[int]
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Embedded and not in the index."""
+        return self.embedded - self.indexed
+
+    @property
+    def surplus(self) -> frozenset[int]:
+        """In the index and no longer embedded."""
+        return self.indexed - self.embedded
+
+
+def compare_index(warehouse: Warehouse, embedder: str, folder: Path) -> IndexComparison | None:
+    """Open the index of an embedder by its manifest and compare ids; None where there is none yet.
+
+    Raises:
+        DamagedIndex: see `open_index`.
+    """
+    index = open_index(warehouse, embedder, folder)
+    if index is None:
+        return None
+    embedded = warehouse.read("ml.news_embeddings", columns=["vector_id"], where={"embedder": embedder})
+    return IndexComparison(frozenset(embedded["vector_id"].astype(int)), frozenset(index.vector_ids.tolist()))
 
 
 def _remove_old(folder: Path, embedder: str, *, keep: str) -> None:

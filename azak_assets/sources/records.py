@@ -8,11 +8,14 @@ volumes are shares.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
+
+MINUTE = timedelta(minutes=1)
+"""The length of a minute bar."""
 
 Market = Literal["KOSPI", "KOSDAQ", "KONEX"]
 SecurityKind = Literal["stock", "preferred", "etf", "reit", "spac", "other"]

@@ -1,7 +1,7 @@
 """Two sources about the same bars, compared where they lie.
 
 Belongs here: the join of `raw.daily_bars` with the exchange's own numbers. Does not belong here: how much two numbers
-may differ and what a difference means to the operator (`defs.market.reconciliation`).
+may differ (`ingest.exchange`) and what a difference means to the operator (`defs.market.reconciliation`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,25 @@ import sqlalchemy as sa
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many bars of how many sessions both sources have, how often they differ by kind, and the newest of those."""
+    """How many bars of how many sessions both sources have, how often they differ by kind, and the newest of those.
+
+    `counts` has every kind: a price, a bar that is missing here, a volume or turnover.
+    """
 
     bars: int
     sessions: int
     counts: dict[str, int]
     rows: pd.DataFrame
+
+    @property
+    def differing(self) -> int:
+        """How many bars differ."""
+        return sum(self.counts.values())
+
+    @property
+    def is_of_volumes_alone(self) -> bool:
+        """Whether no price differs and no bar is missing."""
+        return self.counts[VOLUME] == self.differing
 
 
 PRICE, MISSING, VOLUME = "price", "no bar here", "volume"
@@ -75,7 +88,9 @@ def compare_with_exchange(bind: sa.Engine | sa.Connection, *, share: float, leas
         result = connection.execute(sa.text(differing), given)
         names = list(result.keys())
         frame = pd.DataFrame([tuple(row) for row in result], columns=names, dtype=object)
-        counts = dict(zip(frame["difference"], frame["of_kind"], strict=True))
+        counts = dict.fromkeys((PRICE, MISSING, VOLUME), 0) | dict(
+            zip(frame["difference"], frame["of_kind"], strict=True)
+        )
         shown = frame.drop(columns=["place", "of_kind"]).head(rows)
         return Comparison(compared[0], compared[1], counts, shown)
 

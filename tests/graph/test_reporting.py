@@ -7,7 +7,7 @@ import pandas as pd
 
 from azak_assets.defs.reporting import line_plot, metadata_of
 from azak_assets.ingest.reasons import Reason
-from azak_assets.ingest.report import StepReport
+from azak_assets.ingest.report import COUNTS, StepReport
 from azak_assets.sources.records import Reject
 from azak_assets.warehouse.scope import LoadResult
 
@@ -59,6 +59,24 @@ def test_a_step_without_a_request_has_a_state_and_no_rows() -> None:
     assert (shown["reason"], shown["state"]) == ("asked_recently", "asked today already")
     assert (shown["rows"], shown["inserted"], shown["earliest"]) == (0, 0, "none")
     assert shown["sample"].md_str == "no rows"
+
+
+def test_an_append_only_table_shows_all_rows_of_its_window_and_which_are_new() -> None:
+    report = StepReport(refused=2, rejects=[Reject(record="{}", field="a", value="b", reason="c")])
+    frame = pd.DataFrame({"model_id": ["m"] * 5, "cutoff_at": pd.date_range("2026-11-02", periods=5)})
+    report.add_appended(3, frame, instant="cutoff_at")
+    report.tables["by model"] = pd.DataFrame({"model_id": ["![x](/graphql)"], "forecasts": [5]})
+    shown = metadata_of(report)
+    assert {name: shown[name] for name in ("rows", *COUNTS)} == {
+        "rows": 5,
+        "inserted": 3,
+        "changed": 0,
+        "unchanged": 2,
+        "retired": 0,
+        "rejected": 3,
+    }
+    assert (shown["earliest"], shown["latest"]) == ("2026-11-02 00:00:00", "2026-11-06 00:00:00")
+    assert "`![x](/graphql)`" in shown["by model"].md_str, "text from outside stays text"
 
 
 def test_a_plot_is_a_picture_inside_the_page_and_its_title_starts_no_other() -> None:

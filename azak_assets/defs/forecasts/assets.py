@@ -5,13 +5,13 @@ Belongs here: declaring models, prompts and predictions as assets. How a forecas
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from azak_assets import krx
-from azak_assets.defs.markdown import bullets, literal, table
-from azak_assets.defs.reporting import metadata_of, span
+from azak_assets.defs.markdown import literal
+from azak_assets.defs.reporting import metadata_of
 from azak_assets.defs.tables import table_spec
 from azak_assets.defs.windows import window_of
 from azak_assets.ingest.report import StepReport
@@ -20,8 +20,6 @@ from azak_assets.runtime import ChatModels, Retrieval
 from azak_assets.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from azak_assets.forecast.predict import ForecastReport
 
 OWNER = "forecasts"
@@ -143,54 +141,36 @@ def predictions(
         budget_usd=chat_models.budget_usd,
         on_progress=progress,
     )
-    rejected = sum(reasons.total() for reasons in whole.failed.values())
-    metadata: dict[str, Any] = {
+    report = StepReport(refused=sum(reasons.total() for reasons in whole.failed.values()))
+    report.notes |= {
         "cost_usd": whole.cost_usd,
         "tokens_in": whole.tokens_in,
         "tokens_out": whole.tokens_out,
         "answers from the ledger": whole.ledger_hits,
     }
     if whole.not_configured:
-        metadata["not configured"] = ", ".join(whole.not_configured)
-    for origin, report in by_origin.items():
-        for model, reasons in report.failed.items():
-            lines = [f"{count} × {reason}" for reason, count in reasons.most_common(5)]
-            metadata[f"failed {model} ({origin})"] = bullets(lines)
+        report.notes["not configured"] = ", ".join(whole.not_configured)
+    for origin, of_origin in by_origin.items():
+        for model, reasons in of_origin.failed.items():
+            commonest = [f"{count} × {reason}" for reason, count in reasons.most_common(5)]
+            report.lists[f"failed {model} ({origin})"] = commonest
             context.log.error("%s: %d forecasts missing. %s", model, reasons.total(), reasons.most_common(1)[0][0])
     made = warehouse.read(
         "ml.predictions",
         columns=["model_id", "origin", "stock_code", "direction", "confidence", "cutoff_at", "cost_usd"],
         days=(window.first.day, window.last.day),
     )
-    by_model = made.groupby(["model_id", "origin"]).size().reset_index(name="forecasts")
+    report.add_appended(whole.inserted, made, instant="cutoff_at")
+    report.tables["by model"] = made.groupby(["model_id", "origin"]).size().reset_index(name="forecasts")
     yield dg.MaterializeResult(
         asset_key=["ml", "predictions"],
-        metadata={
-            **_appended(made, whole.inserted, rejected, instant="cutoff_at"),
-            **metadata,
-            "by model": table(by_model),
-        },
+        metadata=metadata_of(report),
         check_results=[_every_model_answered(whole)],
     )
     horizons = warehouse.read("ml.prediction_horizons", days=(window.first.day, window.last.day))
-    yield dg.MaterializeResult(
-        asset_key=["ml", "prediction_horizons"],
-        metadata=_appended(horizons, whole.horizons_inserted, 0, instant="trading_day"),
-    )
-
-
-def _appended(rows: "pd.DataFrame", inserted: int, rejected: int, *, instant: str) -> dict[str, Any]:
-    """Metadata of an append-only table: all its rows of the window, those of this run among them."""
-    return {
-        "rows": len(rows),
-        "inserted": inserted,
-        "changed": 0,
-        "unchanged": len(rows) - inserted,
-        "retired": 0,
-        "rejected": rejected,
-        **span(rows[instant]),
-        "sample": table(rows[list(rows.columns[:8])]),
-    }
+    of_horizons = StepReport()
+    of_horizons.add_appended(whole.horizons_inserted, horizons, instant="trading_day")
+    yield dg.MaterializeResult(asset_key=["ml", "prediction_horizons"], metadata=metadata_of(of_horizons))
 
 
 def _every_model_answered(report: "ForecastReport") -> dg.AssetCheckResult:

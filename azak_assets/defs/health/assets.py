@@ -11,8 +11,9 @@ import dagster as dg
 from azak_assets import krx
 from azak_assets.defs.health.verdicts import SPECS, verdicts
 from azak_assets.defs.markdown import table
-from azak_assets.defs.reporting import COUNTS, span
+from azak_assets.defs.reporting import metadata_of
 from azak_assets.defs.tables import table_asset
+from azak_assets.ingest.report import StepReport
 from azak_assets.warehouse.warehouse import Warehouse
 
 EVERY_ROW = 1000
@@ -52,15 +53,15 @@ def shown(warehouse: Warehouse) -> dict[str, Any]:
         }
         for one in upstreams
     ]
-    instants = [at for one in upstreams for at in (one.last_success_at, one.last_failure_at)]
-    return {
-        "rows": len(rows),
-        # The calls write the rows, this step none.
-        **dict.fromkeys(COUNTS, 0),
-        "unchanged": len(rows),
-        **span(pd.Series(instants, dtype=object)),
-        "sample": table(pd.DataFrame(rows), EVERY_ROW),
-    }
+    instants = [at for one in upstreams for at in (one.last_success_at, one.last_failure_at) if at is not None]
+    # The calls write the rows, this step none.
+    report = StepReport(
+        rows=len(rows),
+        unchanged=len(rows),
+        earliest=min(instants, default=None),
+        latest=max(instants, default=None),
+    )
+    return {**metadata_of(report), "sample": table(pd.DataFrame(rows), EVERY_ROW)}
 
 
 def _short(instant: datetime | None) -> str:

@@ -1,17 +1,19 @@
-"""What the health of the upstreams means: which fails, since when, why and what to do, in sentences.
+"""What the health of the upstreams means for the operator: which fails, since when, why and what to do, in sentences.
 
-Belongs here: the verdicts. Does not belong here: when they are wanted (`assets` at a materialization, `sensors` every
-30 seconds), nor how health is recorded (`warehouse.calls.call_log`).
+Belongs here: the sentences. Does not belong here: which upstream counts as failing (`ingest.health`), when verdicts are
+wanted (`assets` at a materialization, `sensors` every 30 seconds), nor how health is recorded
+(`warehouse.calls.call_log`).
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 
 import dagster as dg
 
 from azak_assets import krx
 from azak_assets.defs.markdown import literal
+from azak_assets.ingest.health import empty_feeds, failing, is_serious
 from azak_assets.sources.failures import POLICIES, Action
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -34,11 +36,6 @@ SPECS = [
     ),
 ]
 
-LONG_FAILING = timedelta(hours=1)
-"""A failing upstream is a warning; when it has not answered for so long, or refuses us, an error."""
-EMPTY_SESSIONS = 3
-"""On so many sessions in a row a source that lives has something to say."""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -52,25 +49,22 @@ class Verdict:
 
     def result(self) -> dg.AssetCheckResult:
         """For a materialization."""
-        return dg.AssetCheckResult(
-            asset_key=ASSET,
-            check_name=self.name,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.description,
-            metadata=self.metadata,
-        )
+        return dg.AssetCheckResult(**self._fields)
 
     def evaluation(self) -> dg.AssetCheckEvaluation:
         """For a sensor, which belongs to no run."""
-        return dg.AssetCheckEvaluation(
-            asset_key=ASSET,
-            check_name=self.name,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.description,
-            metadata=self.metadata,
-        )
+        return dg.AssetCheckEvaluation(**self._fields)
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "asset_key": ASSET,
+            "check_name": self.name,
+            "passed": self.passed,
+            "severity": self.severity,
+            "description": self.description,
+            "metadata": self.metadata,
+        }
 
     @property
     def compared(self) -> str:
@@ -85,32 +79,28 @@ def verdicts(warehouse: Warehouse) -> list[Verdict]:
 
 def _answers(warehouse: Warehouse) -> Verdict:
     upstreams = warehouse.source_health()
-    sentences, is_serious = [], False
-    for one in upstreams:
-        if not (one.streak or one.is_closed):
-            continue
-        since = one.failing_since or one.last_failure_at
+    those_failing = failing(upstreams)
+    sentences = []
+    for one in those_failing:
         closed = f" No request is sent before {_at(one.closed_until)}." if one.is_closed else ""
         sentences.append(
-            f"{one.upstream} fails since {_at(since)} ({one.cause}; last success {_at(one.last_success_at)}): "
+            f"{one.upstream} fails since {_at(one.failing_from)} "
+            f"({one.cause}; last success {_at(one.last_success_at)}): "
             f"{literal((one.what or '').rstrip('.'))}. {literal(one.advice)}. "
             f"What is done: {one.action}, {POLICIES[cast('Action', one.action)]}.{closed}"
         )
-        is_long = since is not None and one.now - since >= LONG_FAILING
-        is_serious = is_serious or one.is_closed or is_long or one.action in ("stop", "alert")
     return Verdict(
         EVERY_UPSTREAM_ANSWERS,
-        not sentences,
-        dg.AssetCheckSeverity.ERROR if is_serious else dg.AssetCheckSeverity.WARN,
+        not those_failing,
+        dg.AssetCheckSeverity.ERROR if any(map(is_serious, those_failing)) else dg.AssetCheckSeverity.WARN,
         " ".join(sentences),
-        {"upstreams": len(upstreams), "failing": len(sentences)},
+        {"upstreams": len(upstreams), "failing": len(those_failing)},
     )
 
 
 def _brings_rows(warehouse: Warehouse) -> Verdict:
     feeds = warehouse.feed_health()
-    # One that never brought a row may have none to bring: a paper account, the after-hours session that was abolished.
-    empty = [one for one in feeds if one.last_rows_at is not None and one.empty_sessions >= EMPTY_SESSIONS]
+    empty = empty_feeds(feeds)
     return Verdict(
         EVERY_SOURCE_BRINGS_ROWS,
         not empty,

@@ -1,22 +1,18 @@
-"""What must hold of prices, beyond the shape of a row: completeness, the calendar against observed trading.
+"""What must hold of prices, beyond the shape of a row, for the operator: completeness, the calendar against trading.
 
-Does not belong here: checks that a collecting step reports itself (`defs.coverage`), and the rules of one row
-(`sources.kis`).
+Belongs here: declaring the checks. Does not belong here: the rules (`ingest.completeness`,
+`ingest.calendar_comparison`).
 """
 
 from datetime import date
 
 import dagster as dg
 
-from azak_assets import krx
 from azak_assets.defs.markdown import table
-from azak_assets.sources.records import RejectCode
+from azak_assets.ingest.calendar_comparison import observed_trading
+from azak_assets.ingest.completeness import count_bars
+from azak_assets.ingest.days import each_of
 from azak_assets.warehouse.warehouse import Warehouse
-
-COMPARED_SESSIONS = 60
-FEWEST_OF_NORMAL = 0.9
-"""A session with less than this share of the usual number of bars is incomplete: listings change by a handful a week.
-"""
 
 
 @dg.asset_check(
@@ -29,52 +25,31 @@ FEWEST_OF_NORMAL = 0.9
 def calendar_agrees_with_trading(
     context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.AssetCheckResult:
-    """The calendar against observed trading: bars of a closed day, or an asked session without any, is a failure.
-
-    Only sessions with a materialized partition count as asked: a session that no run has asked for yet is a gap of the
-    backfill and speaks against no calendar, however short it is.
-    """
-    counts = warehouse.count_by_day("raw.daily_bars")
-    if counts.empty:
+    """The calendar against observed trading: bars of a closed day, or a loaded session without any, is a failure."""
+    loaded = context.instance.get_materialized_partitions(dg.AssetKey(["raw", "daily_bars"]))
+    observed = observed_trading(warehouse, set(map(date.fromisoformat, loaded)))
+    if not observed.open:
         return dg.AssetCheckResult(passed=True, metadata={"sessions": 0}, description="no bars yet")
-    observed = set(counts["day"])
-    expected = {session.day for session in krx.sessions(min(observed), max(observed))}
-    asked = context.instance.get_materialized_partitions(dg.AssetKey(["raw", "daily_bars"]))
-    missing = sorted(day for day in expected - observed if day.isoformat() in asked)
-    surplus = sorted((observed - expected) | _refused_days(warehouse))
     return dg.AssetCheckResult(
-        passed=not missing and not surplus,
+        passed=observed.agrees,
         metadata={
-            "sessions": len(observed),
-            "bars on closed days": ", ".join(map(str, surplus)) or "none",
-            "sessions without bars": ", ".join(map(str, missing)) or "none",
+            "sessions": len(observed.open) - len(observed.surplus),
+            "bars on closed days": each_of(observed.surplus),
+            "sessions without bars": each_of(observed.missing),
         },
         description=""
-        if not missing and not surplus
+        if observed.agrees
         else "Correct azak_assets/krx/data with a source, or load the missing sessions.",
     )
 
 
-def _refused_days(warehouse: Warehouse) -> set[date]:
-    """The closed days of which the broker sent a bar. It never landed: the client refuses it, and its refusal is kept.
-
-    A day that a corrected calendar calls a session is none of them any more.
-    """
-    closed = map(date.fromisoformat, warehouse.refused_values(RejectCode.CLOSED_DAY))
-    return {day for day in closed if not krx.is_session(day)}
-
-
 @dg.asset_check(asset=["raw", "daily_bars"], description="No session has far fewer bars than the sessions around it.")
 def every_session_is_complete(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """Compare each of the newest sessions' number of bars with their median; listings change over the years."""
-    counts = warehouse.count_by_day("raw.daily_bars").tail(COMPARED_SESSIONS)
-    short = counts[counts["rows"] < FEWEST_OF_NORMAL * counts["rows"].median()]
+    """The newest sessions' number of bars against their median."""
+    counts = count_bars(warehouse)
     return dg.AssetCheckResult(
-        passed=short.empty,
+        passed=counts.short.empty,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "median": float(counts["rows"].median()) if len(counts) else 0.0,
-            "short sessions": table(short),
-        },
-        description="" if short.empty else "Materialize raw/daily_bars for these sessions again.",
+        metadata={"median": counts.median, "short sessions": table(counts.short)},
+        description="" if counts.short.empty else "Materialize raw/daily_bars for these sessions again.",
     )

@@ -2,7 +2,7 @@
 
 Belongs here: `raw.krx_daily_bars` and the check that compares it with `raw.daily_bars`. It corrects nothing: a bar that
 differs stays as the broker sent it until the broker corrects it, and a person reads the difference. Does not belong
-here: asking the exchange (`ingest.exchange`), the join (`warehouse.reconciliation`).
+here: asking the exchange and how far bars may lie apart (`ingest.exchange`), the join (`warehouse.reconciliation`).
 """
 
 import dagster as dg
@@ -16,12 +16,6 @@ from azak_assets.defs.windows import window_of
 from azak_assets.runtime import Upstreams
 from azak_assets.warehouse.warehouse import Warehouse
 
-VOLUME_SHARE = 0.20
-"""So far volume and turnover may lie apart. Ours are of ten minutes after the close or of the next morning, the
-exchange's of the whole day: closing-price trades until 16:00, the after-market until 20:00 and block trades are a few
-percent on most days. Another venue's trades (Nextrade adds 30 % and more) or a wrong unit lie far beyond."""
-TURNOVER_LEAST_KRW = 100_000_000
-"""A share that hardly trades moves by a fifth with a single late order; a difference below this misleads no reader."""
 SHOWN = 50
 
 
@@ -59,20 +53,18 @@ def krx_daily_bars(
     ),
 )
 def bars_agree_with_exchange(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """The broker's bars against the exchange's, all that both have; a wrong price is an error, a volume a warning.
+    """The broker's bars against the exchange's; a wrong price is an error, a volume a warning."""
+    from azak_assets.ingest.exchange import compare_with_broker  # noqa: PLC0415 - pandas, which only a run needs
 
-    A bar that is missing here counts where it was asked for: a stock of `raw.stocks` in a session that is loaded.
-    """
-    found = warehouse.compare_with_exchange(share=VOLUME_SHARE, least_krw=TURNOVER_LEAST_KRW, rows=SHOWN)
-    wrong = sum(found.counts.values())
-    only_volumes = set(found.counts) <= {"volume"}
+    found = compare_with_broker(warehouse, rows=SHOWN)
+    wrong = found.differing
     return dg.AssetCheckResult(
         passed=not wrong,
-        severity=dg.AssetCheckSeverity.WARN if wrong and only_volumes else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if wrong and found.is_of_volumes_alone else dg.AssetCheckSeverity.ERROR,
         metadata={
             "bars compared": found.bars,
             "sessions": found.sessions,
-            **{f"different: {kind}": found.counts.get(kind, 0) for kind in ("price", "no bar here", "volume")},
+            **{f"different: {kind}": count for kind, count in found.counts.items()},
             "differences": table(found.rows, rows=SHOWN),
         },
         description=""

@@ -14,8 +14,9 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 
 from azak_assets.defs.markdown import TABLE_ROWS, table
-from azak_assets.defs.reporting import counts, span
+from azak_assets.defs.reporting import metadata_of
 from azak_assets.defs.windows import Window, window_of
+from azak_assets.ingest.report import StepReport
 from azak_assets.partitions import TRADING_DAYS
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -111,23 +112,25 @@ def _metadata(
     warehouse: Warehouse, node: Mapping[str, Any], metadata: Mapping[str, Any], window: Window
 ) -> dict[str, Any]:
     """What an operator reads of one model: its rows in the window, what the call changed, a few of them."""
-    import pandas as pd  # noqa: PLC0415 - the code location loads without pandas
-
     relation = f"{node['schema']}.{node['name']}"
     if node["config"]["materialized"] == "view":
         return {"sample": table(warehouse.look(relation, rows=TABLE_ROWS))}
     day = next(iter(node["config"]["meta"].get("window_days", ())), None)
-    report = warehouse.mart_report(
+    mart = warehouse.mart_report(
         relation,
         metadata["invocation_id"].value,
         day=day,
         days=(window.first.day, window.last.day),
         sample_rows=TABLE_ROWS,
     )
-    return {
-        "rows": report.rows,
-        "dagster/partition_row_count": report.rows,
-        **counts(report),
-        **span(pd.Series([report.earliest, report.latest])),
-        "sample": table(report.sample),
-    }
+    report = StepReport(
+        rows=mart.rows,
+        inserted=mart.inserted,
+        changed=mart.changed,
+        unchanged=mart.unchanged,
+        retired=mart.retired,
+        earliest=mart.earliest,
+        latest=mart.latest,
+        samples=[mart.sample],
+    )
+    return {**metadata_of(report), "dagster/partition_row_count": mart.rows}

@@ -1,11 +1,12 @@
-"""What must hold of reference data.
+"""What must hold of reference data, for the operator.
 
-Does not belong here: loading it (`assets`, `company`).
+Belongs here: declaring the checks. Does not belong here: the rules (`ingest.stocks`, `ingest.calendar_comparison`).
 """
 
 import dagster as dg
 
-from azak_assets import krx
+from azak_assets.ingest.calendar_comparison import broker_calendar
+from azak_assets.ingest.days import each_of
 from azak_assets.universe import TIER_1_MOST, TIERS_1_AND_2_MOST
 from azak_assets.warehouse.warehouse import Warehouse
 
@@ -17,15 +18,19 @@ from azak_assets.warehouse.warehouse import Warehouse
     ),
 )
 def tiers_fit_their_quota(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """More stocks in the upper tiers would overdraw the search and minute-bar budgets."""
-    active = warehouse.read("raw.stocks", columns=["tier", "name"], where={"is_active": True})
-    first, second = int((active["tier"] == 1).sum()), int((active["tier"] <= 2).sum())
-    nameless = int((active["name"].str.strip() == "").sum())
-    fit = first <= TIER_1_MOST and second <= TIERS_1_AND_2_MOST
+    """The number of stocks in the upper tiers against what their budgets allow."""
+    from azak_assets.ingest.stocks import count_tiers  # noqa: PLC0415 - pandas, which only a run needs
+
+    counts = count_tiers(warehouse)
     return dg.AssetCheckResult(
-        passed=fit and nameless == 0 and len(active) > 0,
-        metadata={"active": len(active), "tier 1": first, "tiers 1 and 2": second, "without a name": nameless},
-        description="" if fit else "Lower tiers in azak_assets/universe.csv.",
+        passed=counts.fit and counts.nameless == 0 and counts.active > 0,
+        metadata={
+            "active": counts.active,
+            "tier 1": counts.tier_1,
+            "tiers 1 and 2": counts.tiers_1_and_2,
+            "without a name": counts.nameless,
+        },
+        description="" if counts.fit else "Lower tiers in azak_assets/universe.csv.",
     )
 
 
@@ -34,19 +39,16 @@ def tiers_fit_their_quota(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetChe
     description="The broker expects the market to open on exactly the days that the committed calendar calls sessions.",
 )
 def broker_agrees_with_calendar(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """Reconcile the broker's calendar with the committed one before the open; a person decides on a disagreement."""
-    broker = warehouse.read("raw.broker_calendar", columns=["day", "is_open"])
-    surplus = [day for day, is_open in broker.itertuples(index=False) if is_open and not krx.is_session(day)]
-    missing = [day for day, is_open in broker.itertuples(index=False) if not is_open and krx.is_session(day)]
-    agree = not surplus and not missing
+    """The broker's calendar against the committed one before the open; a person decides on a disagreement."""
+    broker = broker_calendar(warehouse)
     return dg.AssetCheckResult(
-        passed=agree,
+        passed=broker.agrees,
         metadata={
-            "days compared": len(broker),
-            "open for the broker, closed here": ", ".join(map(str, surplus)) or "none",
-            "session here, closed for the broker": ", ".join(map(str, missing)) or "none",
+            "days compared": len(broker.open) + len(broker.closed),
+            "open for the broker, closed here": each_of(broker.surplus),
+            "session here, closed for the broker": each_of(broker.missing),
         },
         description=""
-        if agree
+        if broker.agrees
         else "Find the exchange's notice and correct azak_assets/krx/data with its source, before the open.",
     )

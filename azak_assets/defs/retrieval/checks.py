@@ -1,6 +1,6 @@
-"""What must hold of the index.
+"""What must hold of the index, for the operator.
 
-Does not belong here: building the index (`ingest.vectors`).
+Belongs here: declaring the check. Does not belong here: the comparison (`ingest.vectors`).
 """
 
 import dagster as dg
@@ -17,27 +17,24 @@ from azak_assets.warehouse.warehouse import Warehouse
 def index_equals_embeddings(
     warehouse: dg.ResourceParam[Warehouse], retrieval: dg.ResourceParam[Retrieval]
 ) -> dg.AssetCheckResult:
-    """Open the file by its manifest and compare ids."""
-    from azak_assets.ingest.vectors import open_index  # noqa: PLC0415 - numpy
+    """The ids in the index against those of the embedded articles."""
+    from azak_assets.ingest.vectors import compare_index  # noqa: PLC0415 - numpy
     from azak_assets.text.vector_index import DamagedIndex  # noqa: PLC0415 - numpy
 
-    name = retrieval.embedder.name
     try:
-        index = open_index(warehouse, name, retrieval.index_folder)
+        found = compare_index(warehouse, retrieval.embedder.name, retrieval.index_folder)
     except DamagedIndex as damaged:
         return dg.AssetCheckResult(passed=False, description=literal(damaged))
-    if index is None:
+    if found is None:
         return dg.AssetCheckResult(passed=False, description="No index yet: materialize ml/faiss_index.")
-    embedded = warehouse.read("ml.news_embeddings", columns=["vector_id"], where={"embedder": name})
-    ids = set(embedded["vector_id"].astype(int))
-    indexed = set(index.vector_ids.tolist())
+    is_equal = found.indexed == found.embedded
     return dg.AssetCheckResult(
-        passed=ids == indexed,
+        passed=is_equal,
         metadata={
-            "embedded": len(ids),
-            "indexed": len(indexed),
-            "missing": len(ids - indexed),
-            "surplus": len(indexed - ids),
+            "embedded": len(found.embedded),
+            "indexed": len(found.indexed),
+            "missing": len(found.missing),
+            "surplus": len(found.surplus),
         },
-        description="" if ids == indexed else "Materialize ml/faiss_index again.",
+        description="" if is_equal else "Materialize ml/faiss_index again.",
     )

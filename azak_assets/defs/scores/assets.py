@@ -5,10 +5,10 @@ Belongs here: declaring evaluations as an asset. The rules live in `scoring`; th
 
 import dagster as dg
 
-from azak_assets.defs.markdown import table
-from azak_assets.defs.reporting import counts, span
+from azak_assets.defs.reporting import metadata_of
 from azak_assets.defs.tables import table_asset
 from azak_assets.defs.windows import window_of
+from azak_assets.ingest.report import StepReport
 from azak_assets.warehouse.warehouse import Warehouse
 
 
@@ -32,28 +32,15 @@ def model_evaluations(
     Materializing a session also scores the earlier forecasts that end in it.
     """
     from azak_assets.scoring.evaluate import evaluate  # noqa: PLC0415 - numpy-heavy, and only a run needs it
+    from azak_assets.scoring.summary import by_model, scores_of  # noqa: PLC0415 - as above
 
     window = window_of(context)
+    days = (window.first.day, window.last.day)
     # It reads, computes and writes: of two at once the staler would turn matured scores back into pending ones.
     with warehouse.exclusive("evaluations"):
-        result = evaluate(warehouse, (window.first.day, window.last.day))
-    rows = warehouse.read(
-        "ml.model_evaluations",
-        columns=["model_id", "horizon_sessions", "status", "exit_day", "brier", "is_direction_right", "censor_reason"],
-        days=(window.first.day, window.last.day),
-    )
-    summary = (
-        rows.groupby(["model_id", "horizon_sessions", "status"])
-        .agg(rows=("status", "size"), brier=("brier", "mean"))
-        .round(4)
-        .reset_index()
-    )
-    return dg.MaterializeResult(
-        metadata={
-            "rows": len(rows),
-            **counts(result),
-            **span(rows["exit_day"]),
-            "sample": table(rows),
-            "by model": table(summary, rows=60),
-        }
-    )
+        result = evaluate(warehouse, days)
+    scores = scores_of(warehouse, days)
+    report = StepReport()
+    report.add_load(result, scores, instant="exit_day")
+    report.tables["by model"] = by_model(scores)
+    return dg.MaterializeResult(metadata=metadata_of(report))

@@ -11,11 +11,10 @@ from typing import Any
 
 from azak_assets import krx
 from azak_assets.sandbox.wire.kis_fields import RefusedError, Row, change_of, day_of, field_of, stamp
-from azak_assets.sandbox.worlds.world import INDICES, DailyBar, MinuteBar, UpstreamData
+from azak_assets.sandbox.worlds.world import INDICES, MINUTE, DailyBar, MinuteBar, UpstreamData
 
 DAILY_ROWS, INDEX_ROWS, TODAY_MINUTES, PAST_MINUTES, HOLIDAY_ROWS = 100, 50, 30, 120, 24
 PAST_MINUTES_KEPT = timedelta(days=365)
-MINUTE = timedelta(minutes=1)
 
 # The keys of output1; the first eight of an issue are also those of its minute services.
 _DAILY_HEAD = (

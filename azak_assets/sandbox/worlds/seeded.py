@@ -19,6 +19,7 @@ from azak_assets.sandbox.worlds.market import AUCTION, FIRST_SESSION, Market
 from azak_assets.sandbox.worlds.news import Newsroom
 from azak_assets.sandbox.worlds.world import (
     INDICES,
+    MINUTE,
     Article,
     Breadth,
     Company,
@@ -37,7 +38,6 @@ from azak_assets.sandbox.worlds.world import (
 )
 from azak_assets.sandbox.worlds.world import Market as MarketName
 
-MINUTE = timedelta(minutes=1)
 FLOWS_AFTER = timedelta(minutes=30)
 """So long after a close it is known who bought and sold."""
 FOLLOWED_FOR = timedelta(days=7)

@@ -7,10 +7,12 @@ by `now`"; `now` is always handed in, so that a test can move the clock.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Literal, Protocol
 
 Market = Literal["KOSPI", "KOSDAQ", "KONEX"]
+MINUTE = timedelta(minutes=1)
+"""The length of a minute bar."""
 
 #: Industry indices of KOSPI as `idxcode.mst` lists them (the first digit of a code is the market's).
 SECTORS = {

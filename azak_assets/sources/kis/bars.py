@@ -13,14 +13,11 @@ from typing import TypeVar
 
 from azak_assets import krx
 from azak_assets.sources.fields import Refused, Row, day, optional_text, positive_decimal, scaled, text, whole
-from azak_assets.sources.records import DailyBar, IndexBar, MarketDay, MinuteBar, RejectCode
+from azak_assets.sources.records import MINUTE, DailyBar, IndexBar, MarketDay, MinuteBar, RejectCode
 
 B = TypeVar("B", DailyBar, MinuteBar)
 
 _HOUR = re.compile(r"\d{6}", re.ASCII)
-
-
-MINUTE = timedelta(minutes=1)
 
 RIGHTS = {
     "01": "ex rights",

@@ -23,8 +23,8 @@ from datetime import datetime, timedelta
 
 from azak_assets import krx
 from azak_assets.sources.fields import Refused, whole
-from azak_assets.sources.kis.bars import MINUTE, TURNOVER_SLACK, MinuteRow
-from azak_assets.sources.records import Batch, MinuteBar
+from azak_assets.sources.kis.bars import TURNOVER_SLACK, MinuteRow
+from azak_assets.sources.records import MINUTE, Batch, MinuteBar
 
 CLOSING_CALL = timedelta(minutes=10)
 

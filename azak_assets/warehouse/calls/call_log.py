@@ -1,7 +1,7 @@
 """The call log: successes, failures and closures of every upstream (`ops.source_health`), empty feeds (`ops.feeds`).
 
 Belongs here: writing and reading both; the PostgreSQL implementation of the port `CallLog`. Does not belong here: what
-a failure is and for how long it closes an upstream (`sources.failures`), alerts (`defs.health`), recorded answers
+a failure is and for how long it closes an upstream (`sources.failures`), alerts (`ingest.health`), recorded answers
 (`recordings`).
 
 Calls that succeed are counted in memory and written every few seconds: KIS is asked 15 times a second, and a statement
@@ -52,6 +52,11 @@ class SourceHealth:
     def is_closed(self) -> bool:
         """Whether calls with the refused credentials are not made for now."""
         return self.closed_until is not None and self.closed_until > self.now
+
+    @property
+    def failing_from(self) -> datetime | None:
+        """Since when calls fail; None: none has failed yet."""
+        return self.failing_since or self.last_failure_at
 
 
 @dataclass(frozen=True, slots=True)

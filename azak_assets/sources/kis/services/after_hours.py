@@ -7,7 +7,16 @@ from azak_assets import krx
 from azak_assets.sources.failures import Empty
 from azak_assets.sources.fields import parse_rows
 from azak_assets.sources.kis import flows
-from azak_assets.sources.kis.gateway import UNKNOWN_CODE, Calls, Gateway, Service, dated, one_a_day, rows_of
+from azak_assets.sources.kis.gateway import (
+    UNKNOWN_CODE,
+    Calls,
+    Gateway,
+    Service,
+    dated,
+    one_a_day,
+    rows_of,
+    stock_query,
+)
 from azak_assets.sources.records import Batch, IndexBreadth, InvestorFlow, OvertimeBar
 
 INVESTORS = Service("/inquire-investor", "FHKST01010900", 30)
@@ -18,8 +27,7 @@ INDEX_TABLE = Service("/inquire-index-daily-price", "FHPUP02120000", 100)
 def investor_flows(gateway: Gateway, stock_code: str) -> Batch[InvestorFlow]:
     """As `KisClient.investor_flows`."""
     calls = Calls()
-    query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code}
-    rows = dated(rows_of(gateway.get(INVESTORS, query, calls), "output"))
+    rows = dated(rows_of(gateway.get(INVESTORS, stock_query(stock_code), calls), "output"))
     if not rows:
         raise Empty("kis", f"no investor flows of {stock_code}", advice=UNKNOWN_CODE)
     now = gateway.now()
@@ -30,8 +38,7 @@ def investor_flows(gateway: Gateway, stock_code: str) -> Batch[InvestorFlow]:
 def overtime_bars(gateway: Gateway, stock_code: str) -> Batch[OvertimeBar]:
     """As `KisClient.overtime_bars`."""
     calls = Calls()
-    query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code}
-    rows = dated(rows_of(gateway.get(OVERTIME, query, calls)))
+    rows = dated(rows_of(gateway.get(OVERTIME, stock_query(stock_code), calls)))
     now = gateway.now()
     if not rows and krx.has_single_price_session(krx.session_on_or_after(now.astimezone(krx.KST).date()).day):
         raise Empty("kis", f"no after-hours price of {stock_code}", advice=UNKNOWN_CODE)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from azak_assets.sources.failures import ContractChanged, Empty
 from azak_assets.sources.fields import Row, parse_rows
 from azak_assets.sources.kis import bars
-from azak_assets.sources.kis.gateway import Calls, Gateway, Service, check_code, dated, one_a_day, rows_of
+from azak_assets.sources.kis.gateway import Calls, Gateway, Service, check_code, dated, one_a_day, rows_of, stock_query
 from azak_assets.sources.records import Batch, DailyBar, IndexBar, Reject
 
 B = TypeVar("B", DailyBar, IndexBar)
@@ -24,7 +24,7 @@ def daily_bars(gateway: Gateway, stock_code: str, start: date, end: date) -> Bat
     """As `KisClient.daily_bars`."""
     asked = bars.Asked.between(start, end, gateway.now())
     calls = Calls()
-    query = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": stock_code, "FID_ORG_ADJ_PRC": "1"}
+    query = {**stock_query(stock_code), "FID_ORG_ADJ_PRC": "1"}
     rows = _pages(gateway, DAILY, query, asked, calls)
 
     def bar_and_row(row: Row) -> tuple[DailyBar, Row] | None:

@@ -14,7 +14,7 @@ from azak_assets.sources.failures import ContractChanged, Empty
 from azak_assets.sources.fields import CONFLICTING, Refused, Row, parse_rows, reject
 from azak_assets.sources.kis import bars, minutes, quotes
 from azak_assets.sources.kis.gateway import Calls, Gateway, Service, dated, object_of, rows_of, stock_query
-from azak_assets.sources.records import Batch, MinuteBar, OrderBook, Quote, Reject, RejectCode
+from azak_assets.sources.records import MINUTE, Batch, MinuteBar, OrderBook, Quote, Reject, RejectCode
 
 PAST_MINUTES = Service("/inquire-time-dailychartprice", "FHKST03010230", 120)
 MINUTES_OF_TODAY = Service("/inquire-time-itemchartprice", "FHKST03010200", 30)
@@ -59,7 +59,7 @@ class _Walk:
         volumes = [
             minutes.total(self.rows[ts], "cntg_vol") or 0
             for ts in sorted(self.rows)
-            if ts >= session.open_at and ts + bars.MINUTE > now
+            if ts >= session.open_at and ts + MINUTE > now
         ]
         return minutes.Totals(minutes.total(head, "acml_vol"), minutes.total(head, "acml_tr_pbmn"), volumes)
 
@@ -156,7 +156,7 @@ def _walk(
     walk, until = _Walk(), since or session.open_at
     # A minute ahead, which is answered as now: while we wait for a slot the minute may turn, and the totals
     # beside the rows would then hold a minute that the hour asked for leaves out.
-    upper = min(session.close_at, now.astimezone(krx.KST) + bars.MINUTE)
+    upper = min(session.close_at, now.astimezone(krx.KST) + MINUTE)
     while upper >= until:
         asked = {
             "FID_INPUT_HOUR_1": f"{upper:%H%M%S}",
@@ -171,7 +171,7 @@ def _walk(
         oldest = min((ts for ts in fresh if ts >= session.open_at), default=session.open_at)
         if oldest > upper:
             raise ContractChanged("kis", f"asked for minutes up to {upper:%H:%M}, got none before {oldest:%H:%M}")
-        upper = oldest - bars.MINUTE
+        upper = oldest - MINUTE
     # Later KIS pads even a halted stock's minutes.
     if now >= session.open_at + SURELY_TRADED_AFTER and not walk.rows and not walk.rejects:
         raise Empty(
