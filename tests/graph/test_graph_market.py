@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +22,7 @@ from azak_assets.sources.kis import bars
 from azak_assets.sources.records import Reject, RejectCode
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import StoppedClock
+from tests.harness import StoppedClock, at
 
 MARKET = [
     "raw.daily_bars",
@@ -35,10 +35,6 @@ EXCHANGE = "raw.krx_daily_bars"
 """Published on the next day: before that `state` says so instead of a refusal, since nothing else needs it."""
 INTRADAY = ["raw.minute_bars", "raw.order_books", "raw.quote_snapshots"]
 """They can be had from the open on; `test_intraday_collector` has their refusals."""
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 def window(*days: str) -> Window:
