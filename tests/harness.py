@@ -7,19 +7,23 @@ several rooms need. What does not: homes and processes (`homes`), worlds and dat
 import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from azak_assets import krx
 from azak_assets.cli.run import _cause
 from azak_assets.partition_tags import RANGE_END, RANGE_START
 from azak_assets.ports import ATTEMPTS, RateLimiter, Recorder, Token, TokenStore
 from azak_assets.runtime import Stores
+from azak_assets.sandbox import start_in_thread
 
 
 def at(text: str) -> datetime:
@@ -105,6 +109,43 @@ def materialize(
             raise_on_error=False,
         )
     return Made(result)
+
+
+class _Switch:
+    """An application that answers with another."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None, "a request after its test"
+        await self.app(scope, receive, send)
+
+
+class SandboxServers:
+    """Real servers that serve one application after another: to start and end one costs a test a fifth of a second."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[str, _Switch]] = []
+        self._running = ExitStack()
+
+    @contextmanager
+    def serve(self, app: Starlette) -> Iterator[str]:
+        """Serve ``app`` alone at an address that no other test uses meanwhile; yields it without a trailing slash."""
+        if not self._idle:
+            switch = _Switch()
+            # uvicorn wants no more of an application than that it can be called.
+            self._idle.append((self._running.enter_context(start_in_thread(switch)), switch))  # type: ignore[arg-type]
+        url, switch = self._idle.pop()
+        switch.app = app
+        try:
+            yield url
+        finally:
+            switch.app = None
+            self._idle.append((url, switch))
+
+    def close(self) -> None:
+        self._running.close()
 
 
 class StoppedClock:

@@ -16,14 +16,11 @@ from azak_assets.text.identity import vector_id
 from azak_assets.text.vector_index import VectorIndex
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
+from tests.harness import at
 
 GANA, DARA = "005930", "000660"
 DAY = date(2022, 1, 20)
 EMBEDDER = LocalEmbedder()
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 def _utc(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

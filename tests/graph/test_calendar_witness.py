@@ -1,7 +1,7 @@
 """The broker's calendar beside the committed one: asked once a day; it decides nothing, a disagreement is a failure."""
 
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -13,16 +13,17 @@ import sqlalchemy as sa
 from azak_assets import krx
 from azak_assets.defs.reference.assets import broker_calendar
 from azak_assets.defs.reference.checks import broker_agrees_with_calendar
-from azak_assets.runtime import Stores, Upstreams, World
+from azak_assets.runtime import Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.seeded import SeededWorld
 from azak_assets.settings import Settings
 from azak_assets.sources.failures import NotForThisAccount
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import materialize
+from tests.harness import StoppedClock, TokensOfOneProcess, at, materialize, stores_of
 
 CHUSEOK = date(2026, 9, 25)
+NOW = at("2026-09-11 08:00")
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def warehouse(engine: sa.Engine) -> Warehouse:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[str]:
-    with start_in_thread(create_app(SeededWorld(1))) as url:
+    with start_in_thread(create_app(SeededWorld(1), clock=lambda: NOW)) as url:
         yield url
 
 
@@ -43,7 +44,8 @@ def make(sandbox: str, warehouse: Warehouse) -> Iterator[Callable[[], dict[str, 
     upstreams = Upstreams(
         Settings().in_sandbox(sandbox),
         World(world["world"], frozenset(world["feeds"])),
-        Stores.in_postgres(warehouse.engine),
+        stores_of(warehouse.engine, tokens=TokensOfOneProcess()),
+        StoppedClock(NOW),
     )
 
     def run() -> dict[str, Any]:
@@ -64,10 +66,9 @@ def told(warehouse: Warehouse, changes: dict[date, bool]) -> None:
 
 
 def test_it_is_asked_once_a_day(make: Callable[[], dict[str, Any]], warehouse: Warehouse) -> None:
-    before = datetime.now(krx.KST).date()
     first = make()
     assert (first["inserted"], first["rejected"]) == (29, 0)
-    assert before <= warehouse.read("raw.broker_calendar")["day"].min() <= datetime.now(krx.KST).date()
+    assert warehouse.read("raw.broker_calendar")["day"].min() == NOW.date()
     again = make()
     assert (again["reason"], again["inserted"]) == ("asked_recently", 0)
     assert broker_agrees_with_calendar(warehouse).passed

@@ -32,14 +32,11 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from azak_assets import krx
+from tests.harness import at
 
 Launched = tuple[str, str, str]
 """(job, partition, KST minute)."""
 TEN_MINUTES = timedelta(minutes=10)
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 class Daemon:

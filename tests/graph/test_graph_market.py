@@ -1,7 +1,7 @@
 """Pitfalls 5 and 10 where they meet the market: sessions that have no final bars, and a calendar against trading."""
 
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +17,7 @@ from azak_assets.runtime import Stores, Upstreams, World
 from azak_assets.settings import Mode, Settings
 from azak_assets.warehouse.load import Scope
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import StoppedClock
+from tests.harness import StoppedClock, at
 
 MARKET = [
     "raw.daily_bars",
@@ -30,10 +30,6 @@ EXCHANGE = "raw.krx_daily_bars"
 """Published on the next day: before that `state` says so instead of a refusal, since nothing else needs it."""
 INTRADAY = ["raw.minute_bars", "raw.order_books", "raw.quote_snapshots"]
 """They can be had from the open on; `test_intraday_collector` has their refusals."""
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 def window(*days: str) -> Window:

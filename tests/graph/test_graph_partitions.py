@@ -4,7 +4,6 @@ Two of its behaviours are pinned here although they are not what one expects: th
 that corrects one shall be noticed.
 """
 
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -13,10 +12,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 
 from azak_assets import krx
 from azak_assets.partitions import FIRST_TRADING_DAY, TRADING_DAYS
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
+from tests.harness import at
 
 
 def upstream_keys(period: dg.TimeWindowPartitionsDefinition, key: str) -> list[str]:

@@ -6,21 +6,16 @@ does not exist yet fails here. One tick at a time: what a row of ticks launches 
 
 import runpy
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from azak_assets import krx
 from azak_assets.defs import schedules
+from tests.harness import at
 
 Tick = Callable[[str, str], tuple[str | None, str]]
 """(schedule, KST instant) -> (partition, run key), or (None, the reason for asking nothing)."""
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ class Steps:
         self.engine = engine
         self.check: Any = None
         self.warehouse = Warehouse(engine, run_id="bad input")
-        self.clock = StoppedClock(datetime.now(krx.KST))
+        self.clock = StoppedClock(at("2026-09-07 12:00"))
         self.upstreams = Upstreams(
             Settings().in_sandbox(upstream),
             World(world["world"], frozenset(world["feeds"])),

@@ -31,6 +31,7 @@ from azak_assets.defs.health.sensors import source_health_watch
 from azak_assets.defs.health.verdicts import ASSET, EVERY_SOURCE_BRINGS_ROWS, EVERY_UPSTREAM_ANSWERS, verdicts
 from azak_assets.loopback import free_port
 from azak_assets.partition_tags import PARTITION
+from azak_assets.runtime import SystemClock
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.worlds.recorded import RecordedWorld
 from azak_assets.sandbox.worlds.seeded import SeededWorld
@@ -42,7 +43,7 @@ from azak_assets.warehouse.postgres import database as databases
 from azak_assets.warehouse.postgres import stamp
 from azak_assets.warehouse.warehouse import Warehouse
 from tests.conftest import fresh_database
-from tests.harness import tags_of_range
+from tests.harness import at, tags_of_range
 from tests.homes import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
 
@@ -216,9 +217,13 @@ def test_an_unplugged_source_is_read_in_the_ui_with_who_since_when_why_and_what_
     assert not make(["raw", "corp_codes"]).success
     status, said = look()[EVERY_UPSTREAM_ANSWERS]
     assert status == "FAILED"
-    today = datetime.now(krx.KST).date()
+    with engine.connect() as connection:
+        dates = "(failing_since at time zone 'Asia/Seoul')::date, (last_success_at at time zone 'Asia/Seoul')::date"
+        failing_since, last_success = connection.execute(
+            sa.text(f"select {dates} from ops.source_health where upstream = 'opendart'")
+        ).one()
     for words in (
-        f"opendart fails since {today}", f"(Unavailable; last success {today}", "HTTP 500",
+        f"opendart fails since {failing_since}", f"(Unavailable; last success {last_success}", "HTTP 500",
         "The upstream has trouble: the run may be repeated later", "What is done: retry, asked again",
     ):  # fmt: skip
         assert words in said
@@ -290,16 +295,16 @@ def test_doctor_asks_the_exchange_and_reddit_where_there_are_any(tmp_path: Path,
     assert re.search(r"✓ reddit     the application is good; \d+ posts of r/", said)
 
 
-def test_doctor_says_that_a_feed_has_not_changed_since_its_items_were_stored(make, home: str) -> None:
+def test_doctor_says_that_a_feed_has_not_changed_since_its_items_were_stored(
+    make, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = at("2026-09-07 09:00")
+    monkeypatch.setattr(SystemClock, "now", lambda _: now)
     assert make(*REFERENCE).success
-    assert make(["raw", "news_articles"], ["raw", "news_sightings"], tags=current_session()).success
+    assert make(["raw", "news_articles"], ["raw", "news_sightings"], tags={PARTITION: str(now.date())}).success
     passed, said = doctor()
     assert passed, said
     assert "mk         the feed has not changed since its items were last stored" in said
-
-
-def current_session() -> dict[str, str]:
-    return {PARTITION: str(krx.session_on_or_after(datetime.now(krx.KST).date()).day)}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Sandboxes to talk to over real HTTP, and a clock the tests move. No client of ours is used here."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from azak_assets import krx
-from azak_assets.sandbox import Limits, RecordedWorld, SeededWorld, UpstreamData, create_app, start_in_thread
+from azak_assets.sandbox import Limits, RecordedWorld, SeededWorld, UpstreamData, create_app
+from tests.harness import SandboxServers
 
 UNLIMITED = Limits(
     kis_a_second=10**9, naver_a_second=10**9, naver_a_day=10**9, opendart_a_day=10**9, reddit_in_ten_minutes=10**9,
@@ -87,14 +88,20 @@ def kst(*parts: int) -> datetime:
 Start = Callable[..., httpx.Client]
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[SandboxServers]:
+    with closing(SandboxServers()) as servers:
+        yield servers
+
+
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(servers: SandboxServers) -> Iterator[Start]:
     """Serve a world; `start(world, clock=…)` gives an HTTP client to it. The call limits are off unless asked for."""
     with ExitStack() as stack:
 
         def run(world: UpstreamData, *, limits: Limits = UNLIMITED, **settings: Any) -> httpx.Client:
             app = create_app(world, limits=limits, **settings)
-            url = stack.enter_context(start_in_thread(app))
+            url = stack.enter_context(servers.serve(app))
             return stack.enter_context(httpx.Client(base_url=url, timeout=60))
 
         yield run

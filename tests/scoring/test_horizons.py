@@ -24,10 +24,7 @@ from azak_assets.scoring.horizons import (
     outcome_of,
     resolve,
 )
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=krx.KST)
+from tests.harness import at
 
 
 def known(day: date) -> datetime:

@@ -133,13 +133,14 @@ def test_a_used_up_day_is_over_at_midnight_in_korea(make, serve, engine: sa.Engi
         raise RateLimited("upstream", "status 020: used up", action="stop", advice="Run again after midnight KST")
 
     server = serve(lambda request: Reply(b"020"))
+    before = datetime.now(krx.KST)
     with pytest.raises(RateLimited):
         make(server.url, per_day=20_000).ask(read_quota, "/")
     until = row(engine).closed_until
     assert until is not None
-    tomorrow = datetime.now(krx.KST).date() + timedelta(days=1)
-    midnight = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=krx.KST)
+    midnight = (until.astimezone(krx.KST) + timedelta(hours=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     assert abs(until - midnight) < timedelta(seconds=5)
+    assert timedelta(seconds=-5) < until - before < timedelta(days=1, seconds=5)
     with pytest.raises(RateLimited, match=r"not asked before .* 00:00 KST"):
         make(server.url, per_day=20_000).ask(read_quota, "/")
     assert len(server.requests) == 1
