@@ -108,9 +108,9 @@ def server_url() -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(server_url: str, template: str = "template1") -> Iterator[str]:
+def fresh_database(server_url: str, template: str = "template1", name: str = "") -> Iterator[str]:
     """Create a database from a template, hand out its URL, drop it whoever is still connected."""
-    name = f"azak_test_{uuid.uuid4().hex[:12]}"
+    name = name or f"azak_test_{uuid.uuid4().hex[:12]}"
     url = sa.make_url(server_url).set(database=name)
     with warehouse_database.connect(server_url) as connection:
         create = sql.SQL("create database {} template {} strategy file_copy")
@@ -190,11 +190,11 @@ def prepared_home(of_all_workers: Path, recorded_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_run(of_all_workers: Path, recorded_folder: Path) -> FinishedRun:
+def finished_run(of_all_workers: Path, recorded_folder: Path, prepared_home: Path) -> FinishedRun:
     """What one undisturbed `azak run` over the recorded folder left."""
 
     def build(kept: Path) -> None:
-        with new_home(recorded_folder) as home:
+        with new_home(recorded_folder, like=prepared_home) as home:
             finished = home.azak()
             assert finished.returncode == 0, finished.stdout + finished.stderr
             (kept / "state.json").write_text(json.dumps(home.state()))

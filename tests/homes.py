@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from tests.integration import replay_folder
 
 AZAK = str(Path(sys.executable).parent / "azak")
 RUN_TIMEOUT_S = 600
+
+_OF_THIS_PROCESS = tempfile.TemporaryDirectory(prefix="azak-parsed-")
 
 RUN_COLUMNS = frozenset({"observed_at", "run_id", "superseded_at"})
 OF_THE_RUN = {
@@ -171,13 +174,28 @@ def new_home(replay: Path, like: Path | None = None) -> Iterator[Home]:
     try:
         if like is not None:
             copy(like, path)
-            # Two copies at once would both want the port of the original; the second would say that it moves.
             address = path / "postgres.json"
-            address.write_text(json.dumps({**json.loads(address.read_text()), "port": free_port()}))
+            address.write_text(json.dumps({**json.loads(address.read_text()), "port": _port()}))
+            if PARSED.exists():
+                shutil.copytree(PARSED, path / "dbt", dirs_exist_ok=True)
         yield Home(path, replay)
+        if like is not None and not PARSED.exists() and (path / "dbt" / "manifest.sha256").exists():
+            PARSED.mkdir()
+            for name in ("manifest.sha256", "manifest.json", "partial_parse.msgpack"):
+                shutil.copy(path / "dbt" / name, PARSED)
     finally:
         server.stop(path)
         shutil.rmtree(path, ignore_errors=True)
+
+
+PARSED = Path(_OF_THIS_PROCESS.name) / "dbt"
+"""What dbt parsed in the first copied home, for the others: it holds for one address of a database, hence `_port`."""
+
+
+@cache
+def _port() -> int:
+    """The port of every copied home: one runs at a time in a worker, and two workers must not want the same."""
+    return free_port()
 
 
 def copy(source: Path, into: Path) -> None:

@@ -9,7 +9,7 @@ from tests.homes import Home, new_home
 
 
 @pytest.fixture(scope="module")
-def home(recorded_folder: Path) -> Iterator[Home]:
-    """An empty home."""
-    with new_home(recorded_folder) as made:
+def home(recorded_folder: Path, prepared_home: Path) -> Iterator[Home]:
+    """A home with both databases and nothing in them."""
+    with new_home(recorded_folder, like=prepared_home) as made:
         yield made
