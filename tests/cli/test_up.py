@@ -1,8 +1,8 @@
 """`azak up` as a user runs it: what it opens, loads and refuses; it ends all it started and nothing else.
 
-A start costs some 20 seconds, so there are five of them on one home, in the order of the tests: the first loads, is
-looked at and ends with Ctrl-C; the second has nothing to load; the third fails to load and is killed; the fourth finds
-what the third left behind and loses a service; the fifth loses its terminal on the way.
+A start costs some 20 seconds, so there are four of them on one home, in the order of the tests: the first loads, is
+looked at and ends with Ctrl-C; the second fails to load and is killed; the third finds what the second left behind, has
+nothing to load and loses a service; the fourth is stopped by a service manager on its way.
 """
 
 import contextlib
@@ -308,25 +308,6 @@ def test_ctrl_c_ends_all_it_started_and_nothing_else(
         probe.bind(("127.0.0.1", running.port))
 
 
-@pytest.mark.timeout(START_S + STOP_S)
-def test_what_is_loaded_is_not_loaded_again_and_a_service_manager_ends_all_too(
-    home: Path, replay: tuple[str, str], bystander: subprocess.Popen[bytes]
-) -> None:
-    again = Launched(home, *replay, sessions=4)
-    try:
-        again.wait_for(STARTED)
-        print(f"\nsecond start: {time.monotonic() - again.began:.1f} s")  # noqa: T201 - a speed to read, not to fail on
-        assert "the last 4 sessions are loaded" in again.said
-        assert sorted(runs(again)) == LOADED, "nothing was run again"
-        started = [*again.family(), database_server(home)]
-        again.tell(signal.SIGTERM)
-        assert again.process.returncode == 0
-        assert alive(started) == []
-        assert bystander.poll() is None
-    finally:
-        again.kill()
-
-
 CANCEL = """mutation { terminateRun(runId: "%s", terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""
 IN_PROGRESS = """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]}) {
     ... on Runs { results { runId } } } }"""
@@ -352,10 +333,10 @@ def test_a_load_that_fails_leaves_the_platform_up(without_its_load: Launched) ->
 
 
 @pytest.mark.timeout(2 * START_S + STOP_S)
-def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_a_service_that_dies_takes_it_down(
+def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_loads_nothing_again_and_ends_with_a_dead_service(
     without_its_load: Launched, home: Path, replay: tuple[str, str], bystander: subprocess.Popen[bytes]
 ) -> None:
-    started = without_its_load.family()
+    before, started = sorted(runs(without_its_load)), without_its_load.family()
     code_server = the_code_server(without_its_load)
     assert code_server.children(), "it works through a process of its own"
     without_its_load.tell(signal.SIGKILL)
@@ -367,11 +348,13 @@ def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_a_service
     noted["children"].append({"pid": bystander.pid, "created": psutil.Process(bystander.pid).create_time() - 60})
     (home / "up.json").write_text(json.dumps(noted))
 
-    next_one = Launched(home, *replay).wait_for(STARTED)
+    next_one = Launched(home, *replay, sessions=4).wait_for(STARTED)
     try:
         print(f"start after a kill: {time.monotonic() - next_one.began:.1f} s")  # noqa: T201 - a speed to read
         assert alive(started) == []
         assert_usable(next_one)
+        assert "the last 4 sessions are loaded" in next_one.said
+        assert sorted(runs(next_one)) == before, "nothing was run again"
         started, code_server = [*next_one.family(), database_server(home)], the_code_server(next_one)
         orphans = code_server.children(recursive=True)
         assert orphans, "the code server works through a process of its own"
@@ -388,7 +371,7 @@ def test_after_a_killed_launcher_the_next_start_ends_the_leftovers_and_a_service
 
 
 @pytest.mark.timeout(START_S + STOP_S)
-def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before_stays(
+def test_a_service_manager_ends_a_start_on_its_way_and_a_server_that_ran_before_stays(
     home: Path, replay: tuple[str, str]
 ) -> None:
     before = database_server(home) if server.status(home) else psutil.Process(server.ensure_running(home).pid)
@@ -397,7 +380,7 @@ def test_a_closed_terminal_during_the_start_ends_it_and_a_server_that_ran_before
         assert launched.process.poll() is None, launched.said
         time.sleep(0.05)
     started = launched.family()
-    launched.tell(signal.SIGHUP)
+    launched.tell(signal.SIGTERM)
     assert launched.process.returncode == 0, launched.said
     assert STARTED not in launched.said, "the signal came too late to meet the start"
     assert alive(started) == []

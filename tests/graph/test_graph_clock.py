@@ -6,15 +6,18 @@ tick under a stopped clock, what it launches is written down, and each run ends 
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.instance.types import InstanceType
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
@@ -103,6 +106,22 @@ class Daemon:
         self.instance.report_dagster_event(DagsterEvent(kind.value, run.job_name), run.run_id)
 
 
+class KeptSchedules(SqliteScheduleStorage):
+    """The file over one connection: Dagster's opens one, and looks for its tables, at every question of a tick."""
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        return sa.create_engine(self._conn_string, poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    def has_instigators_table(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def daemon(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     # Runs and events in memory, at a tenth of the price of files. Nothing takes runs out of the queue: they stand there
@@ -115,10 +134,12 @@ def daemon(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.Monk
         QueuedRunCoordinator(),
         NoOpComputeLogManager(),
         DefaultRunLauncher(),
-        schedule_storage=SqliteScheduleStorage.from_local(str(tmp_path / "schedules")),
+        schedule_storage=KeptSchedules.from_local(str(tmp_path / "schedules")),
         scheduler=DagsterDaemonScheduler(),
         ref=InstanceRef.from_dir(str(tmp_path)),
     )
+    # An event for each of a run's assets and checks, a second in all; nothing here reads those.
+    monkeypatch.setattr(RunDomain, "_log_asset_planned_events", lambda *_: None)
     # A schedule's function opens the instance by its reference; this one is in memory.
     monkeypatch.setattr(dg.DagsterInstance, "from_ref", lambda _reference: nullcontext(instance))
     target = InProcessWorkspaceLoadTarget(

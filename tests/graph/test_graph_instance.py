@@ -33,6 +33,7 @@ from psycopg import sql
 from azak_assets import krx
 from azak_assets.cli.environment import environment, ready_manifest
 from azak_assets.cli.renames import move_instigator_states
+from azak_assets.dagster_storage import KEPT
 from azak_assets.defs.catchup import RETRY_AFTER, next_session_to_run
 from azak_assets.defs.collectors import LOOP_TAG, next_run
 from azak_assets.renamed import JOBS, SCHEDULES
@@ -67,7 +68,7 @@ def instance(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def test_storage_url_comes_from_one_variable() -> None:
     parsed: dict[str, Any] = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
-    assert parsed["storage"] == {"postgres": {"postgres_url": {"env": "AZAK_DAGSTER_DATABASE_URL"}}}
+    assert parsed["storage"]["custom"]["config"] == {"postgres_url": {"env": "AZAK_DAGSTER_DATABASE_URL"}}
 
 
 def test_both_databases_name_their_driver(variables: dict[str, str], empty_database: str) -> None:
@@ -90,6 +91,28 @@ def test_runs_and_events_are_written_through_it(instance: dg.DagsterInstance) ->
     assert materialized.run_id == done.run_id
     instance.add_dynamic_partitions("a set", ["a key"])
     assert instance.get_dynamic_partitions("a set") == ["a key"]
+
+
+OF_US = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+
+def test_it_keeps_its_connections_and_outlives_their_end(instance: dg.DagsterInstance) -> None:
+    """Dagster's own storage opens one for every statement; one that the server ended is replaced unnoticed."""
+    address = os.environ["AZAK_DAGSTER_DATABASE_URL"].replace("psycopg2", "psycopg")
+    instance.report_runless_asset_event(dg.AssetMaterialization("kept"))
+    with warehouse_database.connect(address) as watching:
+        backends = {pid for (pid,) in watching.execute(f"select pid {OF_US}")}
+        for _ in range(5):
+            instance.report_runless_asset_event(dg.AssetMaterialization("kept"))
+            instance.get_runs()
+        assert 1 <= len(backends) <= KEPT
+        assert {pid for (pid,) in watching.execute(f"select pid {OF_US}")} == backends
+        watching.execute(f"select pg_terminate_backend(pid) {OF_US}")
+    instance.report_runless_asset_event(dg.AssetMaterialization("kept", description="after the end"))
+    newest = instance.get_latest_materialization_event(dg.AssetKey("kept"))
+    assert newest is not None
+    assert newest.asset_materialization is not None
+    assert newest.asset_materialization.description == "after the end"
 
 
 def test_sessions_that_still_need_a_run_are_read_from_it(instance: dg.DagsterInstance) -> None:

@@ -27,9 +27,11 @@ from azak_assets.defs.markdown import literal
 from azak_assets.defs.market import assets as market
 from azak_assets.defs.market import intraday
 from azak_assets.defs.market.checks import calendar_agrees_with_trading
+from azak_assets.defs.news import assets as news
 from azak_assets.defs.reference import assets as reference
 from azak_assets.defs.retrieval.checks import index_equals_embeddings
 from azak_assets.ingest import session
+from azak_assets.ingest.reasons import Reason
 from azak_assets.runtime import Retrieval, Upstreams, World
 from azak_assets.sandbox.server import create_app, start_in_thread
 from azak_assets.sandbox.wire import kis as sandbox_kis
@@ -43,7 +45,7 @@ from azak_assets.text.embedders import LocalEmbedder
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.postgres import server
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.harness import StoppedClock, at, materialize, stores_of, tags_of_range
+from tests.harness import Made, StoppedClock, at, materialize, stores_of, tags_of_range
 from tests.homes import AZAK, RUN_TIMEOUT_S, FinishedRun, Home, new_home
 from tests.integration import replay_folder
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST
@@ -451,17 +453,18 @@ def first_session(home: Path, **variables: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture
-def live_step(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[bool, str]]:
-    """A step in the live mode with the given keys: whether it succeeded, and what a user is told."""
+def live_step(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Made]:
+    """A step in the live mode with the given keys."""
 
-    def run(asset: dg.AssetsDefinition, **keys: str) -> tuple[bool, str]:
+    def run(asset: dg.AssetsDefinition, partition: date | None = None, **keys: str) -> Made:
         for name, value in live(upstream, **keys).items():
             monkeypatch.setenv(name, value)
         warehouse = Warehouse(engine, run_id="bad keys")
         with closing(Upstreams(Settings(), World("live"), stores_of(engine, attempts=2))) as upstreams:
-            made = materialize(asset, {"warehouse": warehouse, "upstreams": upstreams})
+            resources = {"warehouse": warehouse, "upstreams": upstreams}
+            made = materialize(asset, resources, partition=str(partition) if partition else None)
         assert MARKER not in made.said + str(made.result.all_events), "a key came out"
-        return made.success, made.said
+        return made
 
     return run
 
@@ -480,13 +483,34 @@ def live_step(upstream: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch)
     ids=["no keys", "half a pair", "wrong keys"],
 )
 def test_kis_keys_that_are_missing_or_wrong_fail_the_step_with_what_to_check(
-    live_step: Callable[..., tuple[bool, str]], asset: dg.AssetsDefinition, keys: dict[str, str], told: list[str]
+    live_step: Callable[..., Made], asset: dg.AssetsDefinition, keys: dict[str, str], told: list[str]
 ) -> None:
-    succeeded, said = live_step(asset, **keys)
-    assert not succeeded
-    assert all(words in said for words in told), said
+    made = live_step(asset, **keys)
+    assert not made.success
+    assert all(words in made.said for words in told), made.said
 
 
+def test_without_the_keys_of_the_other_upstreams_live_steps_succeed_and_say_so(
+    live_step: Callable[..., Made], engine: sa.Engine
+) -> None:
+    for asset, partition in ((reference.corp_codes, None), (disclosures.disclosures, FIRST)):
+        made = live_step(asset, partition, **KIS_KEYS)
+        assert made.success, made.said
+        assert made.metadata["reason"] == Reason.NOT_CONFIGURED
+        assert "OPENDART_API_KEY not set" in made.metadata["state"]
+    found = live_step(news.news, FIRST, **KIS_KEYS)
+    assert found.success, found.said
+    assert "NAVER_CLIENT_ID and NAVER_CLIENT_SECRET not set" in str(found.metadata), "one source of several"
+    assert live_step(reference.stocks, **KIS_KEYS).success
+    assert live_step(market.daily_bars, FIRST, **KIS_KEYS).success
+    with engine.connect() as connection:
+        (bars,) = connection.execute(
+            sa.text("select count(*), count(*) filter (where source like 'sandbox%') from raw.daily_bars")
+        ).all()
+    assert tuple(bars) == (len(COMPANIES), 0)
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_without_the_keys_of_the_other_upstreams_a_live_run_succeeds_and_says_so(
     prepared_home: Path, recorded_folder: Path, upstream: str

@@ -119,7 +119,9 @@ def test_every_materialization_tells_its_counts_its_span_and_shows_some_rows(
 
 def test_a_second_run_changes_no_row_and_says_so(home: Home) -> None:
     before = home.state()
-    again = home.azak()
+    # The newest sessions: what they look back on is read all the same, and Dagster's price is by session.
+    newest = ("--from", "2022-01-12", "--to", "2022-01-14", "--replay", str(home.replay))
+    again = home.azak("run", *newest)
     assert again.returncode == 0, again.stdout + again.stderr
     assert re.search(r"this run\s+inserted 0, changed 0, unchanged \d+, retired 0, rejected 0", again.stdout), (
         again.stdout
