@@ -52,7 +52,7 @@ LINT := $(MAKE) --no-print-directory lint
 test: $(DEV_STAMP) ## install, then lint, types, import rules, dbt tests and pytest
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; trap 'kill "$$lint"; exit 130' INT TERM; \
 	$(LINT) >"$$log" 2>&1 & lint=$$!; \
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m 'not soak and not timing'; tests=$$?; \
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10 -m 'not soak and not timing'; tests=$$?; \
 	wait "$$lint"; linted=$$?; cat "$$log"; \
 	[ "$$linted" -eq 0 ] || echo "make lint failed: see above"; \
 	exit $$((tests ? tests : linted))

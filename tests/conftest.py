@@ -51,14 +51,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST_FIRST = (
-    "cli/test_up.py",
     "integration/test_killed_runs.py",
-    "docker/test_services.py",
+    "cli/test_up.py",
     "integration/test_replay_run.py",
+    "docker/test_services.py",
+    "dbt/test_marts.py",
+    "cli/test_commands.py",
     "integration/test_bad_input.py",
     "integration/test_every_feed.py",
+    "graph/test_intraday_collector.py",
+    "graph/test_graph_clock.py",
+    "integration/test_after_close.py",
+    "warehouse/postgres/test_server.py",
+    "integration/test_text_sources.py",
     "integration/test_source_failures.py",
-    "cli/test_commands.py",
+    "sources/test_mutated_payloads.py",
 )
 """Files that take longest, measured: one that starts last leaves the other workers idle (`--no-loadscope-reorder` keeps
 this order, by default the files with the most tests start first)."""

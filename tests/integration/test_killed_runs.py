@@ -52,12 +52,13 @@ def stopped(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str
 
 
 @pytest.mark.timeout(600)
-def test_a_closed_terminal_while_everything_is_prepared_ends_it(home: Home) -> None:
-    preparing = home.started()
-    while not (home.path / "postgres.json").exists():
-        assert preparing.poll() is None
-        time.sleep(0.1)
-    said, _ = stopped(preparing, signal.SIGHUP)
+def test_a_closed_terminal_while_everything_is_prepared_ends_it(recorded_folder: Path) -> None:
+    with new_home(recorded_folder) as empty:
+        preparing = empty.started()
+        while not (empty.path / "postgres.json").exists():
+            assert preparing.poll() is None
+            time.sleep(0.1)
+        said, _ = stopped(preparing, signal.SIGHUP)
     assert "2022-01-03 …" not in said, "the signal came too late to meet the start"
 
 
