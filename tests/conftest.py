@@ -12,9 +12,7 @@ import os
 import signal
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,12 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.storage.event_log import in_memory as events_in_memory
 from dagster._core.storage.runs import in_memory as runs_in_memory
-from psycopg import sql
 
 from azak_assets.cli.environment import DBT_PROJECT, ready_manifest
 from azak_assets.cli.processes import STOPS
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.postgres import server
+from tests.databases import ReusedDatabase, fresh_database
 from tests.homes import FinishedRun, built_once, copy, new_home
 from tests.integration import replay_folder
 
@@ -114,20 +112,6 @@ def server_url() -> Iterator[str]:
             server.stop(home)
 
 
-@contextmanager
-def fresh_database(server_url: str, template: str = "template1", name: str = "") -> Iterator[str]:
-    """Create a database from a template, hand out its URL, drop it whoever is still connected."""
-    name = name or f"azak_test_{uuid.uuid4().hex[:12]}"
-    url = sa.make_url(server_url).set(database=name)
-    with warehouse_database.connect(server_url) as connection:
-        create = sql.SQL("create database {} template {} strategy file_copy")
-        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
-        try:
-            yield url.render_as_string(hide_password=False)
-        finally:
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-
-
 @pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
     """The URL of a fresh database without any schema of ours."""
@@ -145,11 +129,21 @@ def migrated_template(server_url: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="session")
+def reused_database(server_url: str, migrated_template: str) -> Iterator[ReusedDatabase]:
+    """One database for the tests of a worker, one after the other."""
+    reused = ReusedDatabase(server_url, migrated_template)
+    try:
+        yield reused
+    finally:
+        reused.drop()
+
+
 @pytest.fixture
-def database(server_url: str, migrated_template: str) -> Iterator[str]:
-    """The URL of a fresh database at the newest migration."""
-    with fresh_database(server_url, migrated_template) as url:
-        yield url
+def database(reused_database: ReusedDatabase) -> Iterator[str]:
+    """The URL of a database at the newest migration and as if new, always under one name."""
+    yield reused_database.url
+    reused_database.reset()
 
 
 @pytest.fixture

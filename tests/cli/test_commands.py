@@ -6,11 +6,13 @@ Every command here runs with keys in its environment, and what it prints is sear
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
@@ -21,7 +23,7 @@ import sqlalchemy as sa
 import typer
 from typer.testing import CliRunner
 
-from azak_assets.cli import app
+from azak_assets.cli import app, main
 from azak_assets.cli.doctor import UPSTREAMS, stocks_that_fit
 from azak_assets.loopback import free_port
 from azak_assets.sandbox.server import create_app, start_in_thread
@@ -45,11 +47,22 @@ CLOSED_PORT = "postgresql://azak:" + MARKER + "@127.0.0.1:1/azak"
 
 
 def azak(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with secrets in its environment; none of them may come out."""
+    """Run a command in this process, with secrets in its environment; none of them may come out."""
     environment = {**Home(home, home).environment, "AZAK_MODE": "sandbox", **SECRETS, **variables}
-    finished = subprocess.run(
-        [AZAK, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    code: object = 0
+    output, errors = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        for name in set(os.environ) - set(environment):
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["azak", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    assert code is None or isinstance(code, int)
+    finished = subprocess.CompletedProcess(arguments, code or 0, output.getvalue(), errors.getvalue())
     assert MARKER not in finished.stdout + finished.stderr, finished.stdout + finished.stderr
     return finished
 

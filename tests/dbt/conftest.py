@@ -5,7 +5,7 @@ Belongs here: the call and its environment. Does not belong here: rows; each tes
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,17 +17,7 @@ from dbt.cli.main import dbtRunner
 from dbt_common.behavior_flags import BehaviorFlagRendered
 from dbt_common.events.base_types import EventMsg
 
-from tests.conftest import fresh_database
-
 PROJECT = Path(__file__).resolve().parents[2] / "azak_dbt"
-
-
-@pytest.fixture
-def database(server_url: str, migrated_template: str) -> Iterator[str]:
-    """A fresh database, always under one name: dbt parses the project again (5 s) for another."""
-    name = f"azak_test_dbt_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
-    with fresh_database(server_url, migrated_template, name) as url:
-        yield url
 
 
 BEFORE = "tag:before_forecasts"

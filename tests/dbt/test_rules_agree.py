@@ -23,7 +23,7 @@ from azak_assets.scoring.evaluate import evaluate
 from azak_assets.scoring.horizons import HORIZONS
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.conftest import fresh_database
+from tests.databases import fresh_database
 from tests.dbt.conftest import RunDbt
 from tests.dbt.rows import bar, read, write
 from tests.dbt.rules_market import (

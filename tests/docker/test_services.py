@@ -6,12 +6,13 @@ and the folder of AZAK_HOME. Everything else is taken from compose.yaml and the 
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,6 +148,8 @@ def running(stack: Stack, migrated: subprocess.CompletedProcess[str]) -> Iterato
         children: dict[str, Child] = {}
         stack_of_children.callback(lambda: stop(list(children.values())))
         children["code"] = stack.start("code")
+        # A check of health starts Dagster's command line, 3 s of CPU: asked only once there is something to ask.
+        until(children, partial(listens, stack, "4000"), "code listens")
         until(children, lambda: stack.health("code").returncode == 0, "code is healthy")
         assert stack.health("daemon").returncode != 0, "no daemon runs yet, and its check must say so"
         for name in ("webserver", "viewer", "daemon"):
@@ -165,6 +168,12 @@ def until(children: dict[str, Child], is_true: Callable[[], bool], what: str) ->
             return
         time.sleep(0.3)
     pytest.fail(f"not within {START_S} s: {what}\n" + "\n".join(child.last_lines() for child in children.values()))
+
+
+def listens(stack: Stack, port: str) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", stack.ports[port]), timeout=1):
+        return True
+    return False
 
 
 def answers(url: str) -> bool:

@@ -19,7 +19,7 @@ from azak_assets.defs.collectors import LOOP_TAG
 from azak_assets.ports import ATTEMPTS
 from azak_assets.sandbox import SeededWorld
 from azak_assets.warehouse.calls import recordings
-from tests.conftest import fresh_database
+from tests.databases import fresh_database
 from tests.graph.intraday_world import Clock, Exchange, exchange
 from tests.harness import Made, at, materialize
 

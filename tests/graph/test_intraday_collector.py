@@ -29,7 +29,7 @@ from azak_assets.sources.kis.client import KisClient
 from azak_assets.warehouse.calls import recordings
 from azak_assets.warehouse.postgres import database as warehouse_database
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.conftest import fresh_database
+from tests.databases import fresh_database
 from tests.graph.intraday_world import Exchange, exchange, stocks_of
 from tests.harness import at
 

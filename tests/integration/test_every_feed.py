@@ -23,7 +23,7 @@ from azak_assets import krx
 from azak_assets.sandbox import Limits, SeededWorld, create_app, start_in_thread
 from azak_assets.settings import SANDBOX_PREFIXES, Settings
 from azak_assets.warehouse.postgres import database as databases
-from tests.conftest import fresh_database
+from tests.databases import fresh_database
 from tests.homes import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.ingestion import REQUEST, STATEMENT, Done, Task, asking_steps
 

@@ -63,24 +63,17 @@ def test_a_closed_terminal_while_everything_is_prepared_ends_it(recorded_folder:
 
 
 @pytest.mark.timeout(600)
-def test_ctrl_c_in_a_step_that_asks_ends_what_was_started_but_postgresql(home: Home) -> None:
-    asking = home.started()
-    home.wait_for_step(asking, "raw__daily_bars")
-    said, _ = stopped(asking, signal.SIGINT)
-    assert "rows by table" not in said
-    assert server.status(home.path) is not None, "PostgreSQL outlives the command"
-
-
-@pytest.mark.timeout(600)
-def test_a_stop_in_a_step_of_dbt_ends_dbt_too(home: Home) -> None:
+def test_ctrl_c_in_a_step_of_dbt_ends_dbt_too_and_leaves_postgresql(home: Home) -> None:
     building = home.started()
     home.wait_for_step(building, "dbt_before_forecasts")
     deadline = time.monotonic() + 60
     while not (dbt := [member for member in family(building) if is_dbt_build(member)]):
         assert time.monotonic() < deadline, "dbt never started"
         time.sleep(0.1)
-    stopped(building, signal.SIGTERM)
+    said, _ = stopped(building, signal.SIGINT)
     assert has_ended(dbt[0])
+    assert "rows by table" not in said
+    assert server.status(home.path) is not None, "PostgreSQL outlives the command"
 
 
 def is_dbt_build(process: psutil.Process) -> bool:

@@ -42,7 +42,7 @@ from azak_assets.warehouse.calls import recordings
 from azak_assets.warehouse.postgres import database as databases
 from azak_assets.warehouse.postgres import stamp
 from azak_assets.warehouse.warehouse import Warehouse
-from tests.conftest import fresh_database
+from tests.databases import fresh_database
 from tests.harness import at, tags_of_range
 from tests.homes import OF_THE_RUN, RUN_COLUMNS
 from tests.integration.replay_folder import COMPANIES, FIRST, LAST

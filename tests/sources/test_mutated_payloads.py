@@ -43,7 +43,7 @@ from azak_assets.sources.records import Batch
 DAY = date(2026, 9, 4)
 EVENING, EARLY, NOON = (f"2026-09-04 {hour}" for hour in ("20:00", "09:14:20", "11:02"))
 UNLIMITED = Limits(*[10**9] * 8)
-IN_EVERY_TEST_RUN, IN_SOAK = 100, 10_000
+IN_EVERY_TEST_RUN, IN_SOAK = 50, 10_000
 FIRST_ROWS = 12
 """Damages meet the first rows of an answer: which record a row becomes is found out row by row."""
 
