@@ -46,6 +46,9 @@ PORT ?= 3000
 run: $(RUN_STAMP) ## start everything and open the Dagster UI (PORT=3001 for another port); Ctrl-C stops it
 	@exec $(BIN)/azak up --port $(PORT)
 
+# Where tests of a pace stand; they run alone, and to collect all others would take as long.
+TIMED := tests/forecast/test_predict.py tests/scoring/test_evaluate.py tests/sources/test_sources_collect.py tests/warehouse/calls/test_rate_limit.py
+
 # By another name: make runs a line with its own name in it in a dry run too.
 LINT := $(MAKE) --no-print-directory lint
 
@@ -56,10 +59,10 @@ test: $(DEV_STAMP) ## install, then lint, types, import rules, dbt tests and pyt
 	wait "$$lint"; linted=$$?; cat "$$log"; \
 	[ "$$linted" -eq 0 ] || echo "make lint failed: see above"; \
 	exit $$((tests ? tests : linted))
-	$(BIN)/pytest -m timing
+	$(BIN)/pytest -m timing $(TIMED)
 
 soak: $(DEV_STAMP) ## kill runs and steps everywhere, 10,000 damaged answers a question, the recorded January twice (over an hour)
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -n 2 --dist loadfile --durations 20 -m soak
 
 lint: $(DEV_STAMP) ## ruff, mypy, import rules and sqlfluff
 	$(BIN)/ruff check .
