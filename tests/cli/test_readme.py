@@ -46,6 +46,14 @@ def test_make_help_lists_every_target() -> None:
     assert [line.split()[1] for line in listed.splitlines()] == phony
 
 
+def test_make_test_knows_every_file_with_a_test_of_a_pace() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (known,) = re.findall(r"^TIMED := (.*)$", makefile, flags=re.MULTILINE)
+    mark = "@pytest.mark." + "timing"
+    marked = {file for file in (REPOSITORY / "tests").rglob("test_*.py") if mark in file.read_text(encoding="utf-8")}
+    assert {str(file.relative_to(REPOSITORY)) for file in marked} == set(known.split())
+
+
 def test_make_run_takes_another_port() -> None:
     shown = subprocess.run(
         ["make", "--dry-run", "--always-make", "run", "PORT=3917", f"PYTHON={sys.executable}"],
