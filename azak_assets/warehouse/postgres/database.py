@@ -19,6 +19,7 @@ from azak_assets.warehouse import migrations
 from azak_assets.warehouse.postgres import server
 from azak_assets.warehouse.postgres.address import DatabaseError, parse_url
 from azak_assets.warehouse.postgres.address_file import ANALYST
+from azak_assets.warehouse.postgres.dagster_clock import write_in_utc
 from azak_assets.warehouse.postgres.messages import Trouble, says
 
 if TYPE_CHECKING:
@@ -85,11 +86,15 @@ def ensure_databases(home: Path, database_url: str | None) -> Databases:
         info = server.ensure_running(home)
         for name in ("azak", "dagster"):
             _create_if_missing(info.url("postgres"), name)
+        with connect(info.url("dagster")) as connection:
+            write_in_utc(connection)
         return Databases(info.url("azak"), info.url("dagster", DAGSTER_DRIVER))
     address = parse_url(database_url)
     wait_until_ready(database_url)
     dagster = address.set(drivername=f"postgresql+{DAGSTER_DRIVER}", database=f"{address.database}_dagster")
     _create_if_missing(database_url, dagster.database)
+    with connect(address.set(database=dagster.database).render_as_string(hide_password=False)) as connection:
+        write_in_utc(connection)
     return Databases(address.render_as_string(hide_password=False), dagster.render_as_string(hide_password=False))
 
 

@@ -98,6 +98,39 @@ def test_dagster_gets_a_database_beside_the_user_s_own(server_url: str, own_serv
     engine.dispose()
 
 
+def test_dagsters_database_writes_utc_and_old_rows_move_once(empty_database: str) -> None:
+    """Fault S16: nine hours lay between the clock of the server, in Seoul, and what Dagster read."""
+    found = databases.ensure_databases(Path("/nowhere"), empty_database)
+    dagster = sa.make_url(found.dagster).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    name = sql.Identifier(str(sa.make_url(dagster).database))
+    try:
+        with databases.connect(dagster) as connection:
+            assert connection.execute("show timezone").fetchone() == ("UTC",)
+            # As an older version left it: no zone of its own, on a server in Seoul.
+            connection.execute(sql.SQL("alter database {} set timezone to 'Asia/Seoul'").format(name))
+        with databases.connect(dagster) as connection:
+            connection.execute(
+                "create table runs (create_timestamp timestamp default current_timestamp, start_time float);"
+                "create table event_logs (timestamp timestamp); insert into runs values (default, 1);"
+                "insert into runs values (null, 2); insert into event_logs values (now() at time zone 'UTC')"
+            )
+            ahead = (
+                "select round(extract(epoch from max(create_timestamp) - now() at time zone 'UTC') / 3600) from runs"
+            )
+            assert connection.execute(ahead).fetchone() == (9,)
+        for _ in range(2):
+            databases.ensure_databases(Path("/nowhere"), empty_database)
+            with databases.connect(dagster) as connection:
+                assert connection.execute(ahead).fetchone() == (0,)
+                connection.execute("insert into runs values (default, 3)")
+                assert connection.execute(ahead).fetchone() == (0,)
+                late = "select abs(extract(epoch from timestamp - now() at time zone 'UTC')) < 600 from event_logs"
+                assert connection.execute(late).fetchone() == (True,), "Dagster had written that in UTC itself"
+    finally:
+        with databases.connect(empty_database) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
 def test_a_role_that_may_not_create_a_database_learns_the_statement(own_server: str) -> None:
     with pytest.raises(
         databases.DatabaseError, match=r"may not create the database azak_own_\w+_dagster .*create database"
