@@ -7,8 +7,8 @@ A schedule's run key tells apart two requests of one tick, never two ticks: "onc
 instance.
 
 Instants of runs are those of their events, which Dagster stores as seconds since 1970. Its columns `create_timestamp`
-and `update_timestamp` have no zone and hold the wall clock of the database's zone, nine hours ahead where that is
-Korea's; nothing here reads them or filters by them.
+and `update_timestamp` have no zone and hold the wall clock of whatever zone the database has; nothing here reads them
+or filters by them.
 """
 
 from collections import defaultdict
