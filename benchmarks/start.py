@@ -22,7 +22,7 @@ from azak_assets.warehouse.postgres import server
 from benchmarks.bars import Row, finish
 
 PAIRS = 7
-LOAD_BAR, UI_BAR_S, COMMAND_BAR_S = 1.6, 40.0, 0.5
+LOAD_BAR, UI_BAR_S, COMMAND_BAR_S = 1.5, 40.0, 0.5
 COMMANDS = (("--help",), ("env",), ("db", "status"))
 AZAK = str(Path(sys.executable).parent / "azak")
 BARE = "import dagster, dagster_dbt"
