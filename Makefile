@@ -47,7 +47,7 @@ run: $(RUN_STAMP) ## start everything and open the Dagster UI (PORT=3001 for ano
 	@exec $(BIN)/azak up --port $(PORT)
 
 # Where tests of a pace stand; they run alone, and to collect all others would take as long.
-TIMED := tests/forecast/test_predict.py tests/scoring/test_evaluate.py tests/sources/test_sources_collect.py tests/warehouse/calls/test_rate_limit.py
+TIMED := tests/sources/test_sources_collect.py tests/warehouse/calls/test_rate_limit.py
 
 # By another name: make runs a line with its own name in it in a dry run too.
 LINT := $(MAKE) --no-print-directory lint

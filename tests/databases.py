@@ -15,7 +15,7 @@ from psycopg import sql
 
 from azak_assets.warehouse.postgres import database as warehouse_database
 
-SHAPE = """
+SHAPE = r"""
 select array[
     (select count(*)::text || max(oid)::text from pg_class),
     (select count(*)::text || max(xmin::text::bigint)::text from pg_attribute where attrelid >= 16384),
@@ -23,14 +23,15 @@ select array[
     (select count(*)::text || max(xmin::text::bigint)::text from pg_constraint),
     (select count(*)::text || max(xmin::text::bigint)::text from pg_trigger),
     (select count(*)::text || max(xmin::text::bigint)::text from pg_description),
-    (select string_agg(nspname || coalesce(nspacl::text, ''), ',' order by nspname) from pg_namespace),
+    (select string_agg(nspname || coalesce(nspacl::text, ''), ',' order by nspname) from pg_namespace
+        where nspname !~ '^pg_(toast_)?temp_'),
     (select md5(string_agg(relname || coalesce(relacl::text, '') || relowner, ',' order by oid)) from pg_class),
     (select string_agg(setconfig::text, ',') from pg_db_role_setting),
     (select datacl::text from pg_database where datname = current_database()),
     (select string_agg(version_num, ',') from ops.alembic_version)
 ]
 """
-"""What a test changes that does more than write rows."""
+"""What a test changes that does more than write rows; the first temporary table of a backend leaves its schemas."""
 WRITTEN = r"""
 select format('%I.%I', nspname, relname) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
 where relkind = 'r' and nspname not like 'pg\_%' and nspname <> 'information_schema'

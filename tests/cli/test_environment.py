@@ -45,16 +45,18 @@ def log_of_a_call(variables: dict[str, str]) -> str:
     return (Path(folder) / "dbt.log").read_text()
 
 
-def test_no_call_of_a_run_parses_again_whatever_another_home_does(
+def test_no_call_of_a_run_parses_again_and_no_home_touches_what_others_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = of_home(tmp_path / "one", "azak_one", monkeypatch)
-    other = of_home(tmp_path / "other", "azak_other", monkeypatch)
-    assert [ready_manifest(variables) for variables in (one, other)] == ["parsed", "parsed"]
-    log = log_of_a_call(one)
+    variables = of_home(tmp_path, "azak_one", monkeypatch)
+    ready_manifest()
+    shared = {file: file.stat().st_mtime_ns for file in (REPOSITORY / "azak_dbt" / "target").iterdir()}
+    assert ready_manifest(variables) == "parsed"
+    log = log_of_a_call(variables)
     assert "Partial parsing enabled, no changes found, skipping parsing" in log
     assert "Unable to do partial parsing" not in log
-    assert ready_manifest(one) == "up to date"
+    assert ready_manifest(variables) == "up to date"
+    assert {file: file.stat().st_mtime_ns for file in (REPOSITORY / "azak_dbt" / "target").iterdir()} == shared
 
 
 @pytest.mark.parametrize("name", CONNECTION)

@@ -16,6 +16,8 @@ from tests.dbt.rows import PROVENANCE, article, bar, change, mention, read, writ
 
 FRIDAY, MONDAY, TUESDAY = date(2026, 11, 13), date(2026, 11, 16), date(2026, 11, 17)
 NO_UNIT_TESTS = ("--exclude", "resource_type:unit_test")
+MODELS = ("--resource-type", "model")
+"""Without the project's own tests, which are four fifths of a build; the first two tests here run them all."""
 MARTS = ("matches", "daily_prices", "news_price_reactions", "stocks", "daily_performance", "evaluation_history")
 
 
@@ -147,14 +149,14 @@ def test_later_days_fill_the_reactions_to_earlier_articles(market: sa.Engine, da
         ],
     }
     for day, rows in expected.items():
-        run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(day, day))
+        run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(day, day))
         assert read(market, query) == rows, day
     assert read(market, "select count(*) from marts.news_price_reactions") == [(12,)]
 
     by_day = before_forecasts(market)
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, TUESDAY))
     assert before_forecasts(market) == by_day, "a range must leave what its days left"
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, "--full-refresh", url=database)
+    run_dbt("build", "--select", BEFORE, *MODELS, "--full-refresh", url=database)
     assert before_forecasts(market) == by_day, "and so must all days at once"
 
 
@@ -166,10 +168,10 @@ def before_forecasts(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
 def test_a_rerun_follows_corrections_and_forgets_what_vanished(
     market: sa.Engine, database: str, run_dbt: RunDbt
 ) -> None:
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, TUESDAY))
     change(market, "delete from text.mentions where article_id = 'late'")
     change(market, f"update raw.daily_bars set close = 105, low = 100 where trade_date = '{FRIDAY}'")
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, FRIDAY))
     assert read(market, "select distinct article_id from marts.matches") == [("early",)]
     assert read(market, "select distinct article_id from marts.news_price_reactions") == [("early",)]
     assert read(market, "select return_pct from marts.news_price_reactions where horizon_sessions = 1") == [(5.0,)]
@@ -186,18 +188,18 @@ def changes(engine: sa.Engine, mart: str) -> tuple[int, int, int, int]:
 
 def test_equal_rows_are_left_alone_and_what_changed_is_told(market: sa.Engine, database: str, run_dbt: RunDbt) -> None:
     window = (FRIDAY, TUESDAY)
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=window)
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=window)
     assert read(market, "select count(*) from ops.mart_changes") == [(0,)], "made from nothing"
     rows = "select stock_code, trade_date, xmin from marts.daily_prices order by 2"
     written = read(market, rows)
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=window)
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=window)
     assert changes(market, "daily_prices") == (0, 0, 3, 0)
     assert changes(market, "matches") == (0, 0, 2, 0)
     assert changes(market, "stocks") == (0, 0, 1, 0)
     assert read(market, rows) == written
     change(market, "delete from text.mentions where article_id = 'late'")
     change(market, f"update raw.daily_bars set close = 131 where trade_date = '{TUESDAY}'")
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=window)
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=window)
     assert changes(market, "daily_prices") == (0, 1, 2, 0)
     assert changes(market, "matches") == (0, 0, 1, 1)
     assert read(market, rows)[:2] == written[:2]
@@ -208,7 +210,7 @@ def test_an_edited_headline_does_not_move_the_reaction_behind_the_edit(
     market: sa.Engine, database: str, run_dbt: RunDbt
 ) -> None:
     """The market had read the first version: known before Friday's open, edited in the evening."""
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, TUESDAY))
     before = read(market, "select * from marts.news_price_reactions where article_id = 'early' order by 3")
     change(
         market,
@@ -225,7 +227,7 @@ def test_an_edited_headline_does_not_move_the_reaction_behind_the_edit(
         f"update raw.news_articles set title = '속보 가나전자 신제품 공개', known_at = '2026-11-13 19:00+09',"
         f" tradable_session = '{MONDAY}' where article_id = 'early'",
     )
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, TUESDAY))
     assert read(
         market, "select span_start, known_at, tradable_session from marts.matches where article_id = 'early'"
     ) == [(3, datetime(2026, 11, 13, 8, tzinfo=krx.KST), FRIDAY)]
@@ -245,8 +247,8 @@ def test_performance_follows_new_scores_of_any_day(market: sa.Engine, database: 
     models(market, "base_rate", "chat")
     forecast(market, "b", "base_rate", FRIDAY, brier=0.48)
     forecast(market, "c", "chat", FRIDAY, brier=0.24)
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, MONDAY))
-    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, MONDAY))
+    run_dbt("build", "--select", AFTER, *MODELS, url=database, window=(FRIDAY, FRIDAY))
     query = (
         "select model_id, exit_day, mean_brier, base_rate_pairs, base_rate_brier, base_rate_skill"
         " from marts.daily_performance order by 1, 2"
@@ -257,7 +259,7 @@ def test_performance_follows_new_scores_of_any_day(market: sa.Engine, database: 
     ]
     # A corrected price re-scored Friday while Monday ran: only the new version counts, in both marts.
     evaluate(market, "c", "chat", FRIDAY, version=2, brier=0.96, observed_at="2026-11-21 09:00+09")
-    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(MONDAY, MONDAY))
+    run_dbt("build", "--select", AFTER, *MODELS, url=database, window=(MONDAY, MONDAY))
     assert read(market, query)[1] == ("chat", FRIDAY, 0.96, 1, 0.48, -1.0)
     history = "select matured_20, brier_20, is_regression from marts.evaluation_history where model_id = 'chat'"
     assert read(market, history) == [(1, 0.96, None)]
@@ -267,15 +269,15 @@ def test_a_score_whose_exit_moved_counts_once(market: sa.Engine, database: str, 
     """Minutes that came late bring an entry, and with it the exit, a session forward: the old day loses its row."""
     models(market, "chat")
     forecast(market, "c", "chat", MONDAY)
-    run_dbt("build", "--select", BEFORE, *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
-    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(MONDAY, MONDAY))
+    run_dbt("build", "--select", BEFORE, *MODELS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", "--select", AFTER, *MODELS, url=database, window=(MONDAY, MONDAY))
     evaluate(market, "c", "chat", FRIDAY, version=2, observed_at="2026-11-21 09:00+09")
-    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(FRIDAY, FRIDAY))
+    run_dbt("build", "--select", AFTER, *MODELS, url=database, window=(FRIDAY, FRIDAY))
     for mart in ("daily_performance", "evaluation_history"):
         assert read(market, f"select exit_day, matured_count from marts.{mart}") == [(FRIDAY, 1)], mart
     # And back again, while another day runs.
     evaluate(market, "c", "chat", MONDAY, version=3, observed_at="2026-11-21 10:00+09")
-    run_dbt("build", "--select", AFTER, *NO_UNIT_TESTS, url=database, window=(TUESDAY, TUESDAY))
+    run_dbt("build", "--select", AFTER, *MODELS, url=database, window=(TUESDAY, TUESDAY))
     for mart in ("daily_performance", "evaluation_history"):
         assert read(market, f"select exit_day, matured_count from marts.{mart}") == [(MONDAY, 1)], mart
     assert read(market, "select matured_20 from marts.evaluation_history") == [(1,)]
@@ -286,7 +288,7 @@ def test_versions_of_a_model_are_never_pooled(market: sa.Engine, database: str, 
     forecast(market, "c1", "chat", FRIDAY, brier=0.2)
     forecast(market, "c2", "chat", FRIDAY, brier=0.6)
     change(market, "update ml.predictions set model_version = '2' where prediction_id = 'c2'")
-    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", *MODELS, url=database, window=(FRIDAY, TUESDAY))
     assert read(market, "select model_version, mean_brier from marts.daily_performance order by 1") == [
         ("1", 0.2),
         ("2", 0.6),
@@ -303,10 +305,10 @@ def test_a_censored_forecast_waits_for_its_day(market: sa.Engine, database: str,
     wednesday = krx.next_session(TUESDAY).day
     unscored = {"status": "censored", "outcome": None, "brier": None, "log_score": None, "is_direction_right": None}
     forecast(market, "c", "chat", wednesday, **unscored)
-    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", *MODELS, url=database, window=(FRIDAY, TUESDAY))
     assert read(market, "select count(*) from marts.daily_performance") == [(0,)]
     write(market, "raw.daily_bars", [bar("0126Z0", wednesday, 132, 133)])
-    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(wednesday, wednesday))
+    run_dbt("build", *MODELS, url=database, window=(wednesday, wednesday))
     assert read(market, "select exit_day, matured_count, censored_count from marts.daily_performance") == [
         (wednesday, 0, 1)
     ]
@@ -317,7 +319,7 @@ def test_a_mart_made_from_nothing_holds_every_scored_day(market: sa.Engine, data
     models(market, "chat")
     forecast(market, "c1", "chat", FRIDAY)
     forecast(market, "c2", "chat", MONDAY)
-    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(MONDAY, MONDAY))
+    run_dbt("build", *MODELS, url=database, window=(MONDAY, MONDAY))
     for mart in ("daily_performance", "evaluation_history"):
         assert read(market, f"select exit_day from marts.{mart} order by 1") == [(FRIDAY,), (MONDAY,)], mart
 
@@ -339,12 +341,12 @@ def test_a_second_run_changes_nothing_and_keeps_what_analysts_built(
 ) -> None:
     models(market, "base_rate")
     forecast(market, "b", "base_rate", FRIDAY)
-    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", *MODELS, url=database, window=(FRIDAY, TUESDAY))
     before = everything(market)
     assert all(before.values())
     for mart in MARTS:
         change(market, f"create view public.of_{mart} as select * from marts.{mart}")
-    run_dbt("build", *NO_UNIT_TESTS, url=database, window=(FRIDAY, TUESDAY))
+    run_dbt("build", *MODELS, url=database, window=(FRIDAY, TUESDAY))
     assert everything(market) == before
     for mart in MARTS:
         assert read(market, f"select count(*) from public.of_{mart}") == [(len(before[mart]),)]

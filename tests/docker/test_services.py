@@ -198,9 +198,7 @@ def test_the_code_that_runs_is_the_copied_one(stack: Stack) -> None:
     assert not str(stack.tree).startswith(IMAGE_ROOT)
 
 
-def test_migrate_makes_both_databases_and_a_second_time_changes_nothing(
-    stack: Stack, migrated: subprocess.CompletedProcess[str]
-) -> None:
+def test_migrate_makes_both_databases(stack: Stack, migrated: subprocess.CompletedProcess[str]) -> None:
     assert migrated.returncode == 0, migrated.stdout + migrated.stderr
     state = database.status(stack.variables["AZAK_DATABASE_URL"])
     assert state.current == state.head
@@ -209,8 +207,6 @@ def test_migrate_makes_both_databases_and_a_second_time_changes_nothing(
         found = connection.execute("select to_regclass('runs') is not null and to_regclass('event_logs') is not null")
         assert found.fetchone() == (True,)
         assert connection.execute("select count(*) from alembic_version").fetchone() == (1,)
-    again = stack.run(stack.services["migrate"]["command"])
-    assert again.returncode == 0, again.stderr
 
 
 def test_migrate_fails_when_the_database_is_not_there(stack: Stack) -> None:

@@ -141,7 +141,7 @@ class TestBaselines:
         assert (live["cutoff_at"] >= live["observed_at"].min() - pd.Timedelta(minutes=1)).all()
         assert set(live["trading_day"]) == {DAY}
 
-    @pytest.mark.timing
+    @pytest.mark.soak
     def test_thousands_take_seconds(self, warehouse: Warehouse, run: Run) -> None:
         past(warehouse)
         opening = at("2022-01-20 00:00")

@@ -1,8 +1,8 @@
 """A run that is stopped, loses its database or is killed ends cleanly, and run again it ends in the state of one that
 was not.
 
-One home is interrupted in every way, one after the other, and then completes; each test stands alone too. Every named
-step and the random moments run with `make soak`, which takes about a quarter of an hour on two cores.
+One home is stopped, loses its database and then completes; each test stands alone too. Kills of the whole command, at
+every named step and at random moments, run with `make soak`; `test_every_feed` kills each feed's step in every run.
 """
 
 import random
@@ -83,8 +83,10 @@ def is_dbt_build(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.timeout(600)
-def test_a_database_that_dies_in_a_run_fails_it_with_one_sentence(home: Home) -> None:
+@pytest.mark.timeout(900)
+def test_a_database_that_dies_in_a_run_fails_it_with_one_sentence_and_run_again_it_ends_as_if_nothing_had_been(
+    home: Home, finished_run: FinishedRun
+) -> None:
     running = home.started()
     try:
         home.wait_for_step(running, "raw__daily_bars")
@@ -96,25 +98,17 @@ def test_a_database_that_dies_in_a_run_fails_it_with_one_sentence(home: Home) ->
     assert "Traceback" not in said + errors, said + errors
     assert "PostgreSQL" in (said + errors).splitlines()[-1], said + errors
 
-
-@pytest.mark.timeout(900)
-def test_killed_while_it_forecasts_and_run_again_it_ends_as_if_nothing_had_been(
-    home: Home, finished_run: FinishedRun
-) -> None:
-    killed_and_run_again(home, "forecast_articles", finished_run.state)
-    retried = (
-        "select count(*) from run_tags where key in ('dagster/will_retry', 'dagster/did_retry') and value = 'true'"
-    )
-    assert home.query(retried, "dagster") == [(0,)], "who stopped it starts it again, no daemon does"
+    finishes_as_if_nothing_had_been(home, finished_run.state)
 
 
-def killed_and_run_again(home: Home, step: str, expected: dict[str, str]) -> None:
-    process = home.started()
-    home.wait_for_step(process, step)
-    kill(process)
+def finishes_as_if_nothing_had_been(home: Home, expected: dict[str, str]) -> None:
     finished = home.azak()
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert home.state() == expected
+    retried = (
+        "select count(*) from run_tags where key in ('dagster/will_retry', 'dagster/did_retry') and value = 'true'"
+    )
+    assert home.query(retried, "dagster") == [(0,)], "a user starts a stopped run again, no daemon does"
 
 
 @pytest.mark.soak
@@ -122,7 +116,10 @@ def killed_and_run_again(home: Home, step: str, expected: dict[str, str]) -> Non
 @pytest.mark.parametrize("step", NAMED_STEPS)
 def test_killed_at_a_named_step_and_run_again(step: str, recorded_folder: Path, finished_run: FinishedRun) -> None:
     with new_home(recorded_folder) as home:
-        killed_and_run_again(home, step, finished_run.state)
+        process = home.started()
+        home.wait_for_step(process, step)
+        kill(process)
+        finishes_as_if_nothing_had_been(home, finished_run.state)
 
 
 @pytest.mark.soak
@@ -139,7 +136,6 @@ def test_killed_at_random_moments_and_run_again(recorded_folder: Path, finished_
             except subprocess.TimeoutExpired:
                 kill(process)
                 kills += 1
-        finished = home.azak()
-        assert finished.returncode == 0, f"seed {seed}: {finished.stdout}{finished.stderr}"
-        assert home.state() == finished_run.state, f"seed {seed}"
+        print(f"seed {seed}")  # noqa: T201 - shown with a failure
+        finishes_as_if_nothing_had_been(home, finished_run.state)
         assert kills > RANDOM_MOMENTS / 2, "too few kills met a running command; lower LONGEST_S"

@@ -328,7 +328,7 @@ def test_the_bars_in_memory_equal_the_as_of_function(warehouse: Warehouse, load_
     assert compared > 100
 
 
-@pytest.mark.timing
+@pytest.mark.soak
 def test_thousands_of_forecasts_take_seconds(warehouse: Warehouse, load_bars: Load) -> None:
     """4,000 forecasts × 3 horizons over 100 stocks and 60 sessions; the bound is loose for a busy machine."""
     stocks = [f"{n:06d}" for n in range(100)]
